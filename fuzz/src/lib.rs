@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 pub mod address;
+pub mod agent_answer;
 pub mod choices;
 pub mod client_hello;
 pub mod config;
@@ -44,7 +45,7 @@ impl Target {
 }
 
 /// All targets. F10 (upgrade handshake) waits for its subject.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "frame", number: "F1", run: frame::run, length_max: 4096, words: frame::WORDS },
     Target {
         name: "session",
@@ -98,6 +99,13 @@ pub const TARGETS: [Target; 12] = [
         run: dns_answer::run,
         length_max: 2048,
         words: dns_answer::WORDS,
+    },
+    Target {
+        name: "agent_answer",
+        number: "F14",
+        run: agent_answer::run,
+        length_max: 1536,
+        words: agent_answer::WORDS,
     },
 ];
 

@@ -9,6 +9,7 @@ use weir_control::api::metrics::{
     render,
 };
 use weir_control_core::aggregate::Aggregate;
+use weir_control_core::health::AgentCounts;
 use weir_core::base::clock::Now;
 use weir_proto::counters::BackendCounts;
 use weir_proto::ids::{BackendId, Edition, IdSource, ShardId, Version};
@@ -58,9 +59,11 @@ pub fn run(bytes: &[u8]) -> u64 {
         .pools
         .iter()
         .map(|pool| PoolFigures::of(pool, &aggregate, (panics(pool), Vec::new()), None));
-    let backends = snapshot
-        .backends()
-        .map(|(_, it)| BackendFigures { totals: aggregate.backend(it.id), health: health(it.id) });
+    let backends = snapshot.backends().map(|(_, it)| BackendFigures {
+        totals: aggregate.backend(it.id),
+        health: health(it.id),
+        agent: Some(AgentCounts { answered: 1, failed: 2, local: 3 }),
+    });
     let input = MetricsInput {
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
         unbound: vec![0; snapshot.listeners.len()],

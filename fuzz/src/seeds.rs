@@ -78,6 +78,8 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     add("client_hello", "two-records", [first, second].concat());
     let hello = include_bytes!("../../engine/core/tests/hellos/chromium-156-1.bin");
     add("client_hello", "chromium", hello.to_vec());
+    add("agent_answer", "all", b"\x05\x0875%, maxconn:30 drain up # nightly\r\n".to_vec());
+    add("agent_answer", "unknown", b"\x02\x01hello\t0% down#disk full".to_vec());
     add("reply", "ok", b"\x05+PONGHTTP/1.1 200 OK\r\n\r\n".to_vec());
     add("reply", "pong", b"\x07+PONG\r\n+PO+PONG\r\n".to_vec());
     add("reply", "overlap", b"\x06aabaaaaabaaabaabaaa".to_vec());

@@ -1,6 +1,7 @@
 //! What the daemon answers. The field names are the JSON keys that scripts rely on: they are
 //! only added to.
 
+mod agent;
 pub mod events;
 mod flat;
 mod latency;
@@ -21,6 +22,7 @@ use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::{Force, Strategy};
 
+pub use agent::AgentRow;
 pub use events::{EventRow, Events};
 pub use latency::{Latency, LatencyBucket, PhaseRow};
 pub use live::{
@@ -292,6 +294,8 @@ pub struct BackendRow {
     pub removed: bool,
     /// True if it is no configuration: DNS has named it.
     pub discovered: bool,
+    /// The words of its agent; null: it has none.
+    pub agent: Option<AgentRow>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -48,12 +48,13 @@ impl Version {
     }
 }
 
-/// A version as the shards have it: with the backends that were found by DNS since it was made.
+/// A version as the shards have it: with the backends that were found by DNS since it was made,
+/// and with what agents say of backends.
 /// Only grows; the second number begins again with each version, and is not kept across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Edition {
     pub version: Version,
-    /// How often the discovered backends have changed under this version.
+    /// How often discovered backends, or what agents say, have changed under this version.
     pub regroupings: u32,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BackendId, Edition, ListenerId, ShardId, Version};
+use crate::ids::{BackendId, Edition, ListenerId, ShardId};
 use crate::reason::ConnectFault;
 use crate::session::{SessionPage, SessionSearch};
 use crate::session_log::SessionRecords;
@@ -153,9 +153,9 @@ pub enum Report {
     Retired(Arc<Snapshot>),
     /// Statistics since the last ones; the answer to [`Order::Collect`].
     Stats(Box<ShardStats>),
-    /// How it stands with the limits that all shards share, by the version that the shard uses:
+    /// How it stands with the limits that all shards share, by the edition that the shard uses:
     /// after each adoption all of them, otherwise those that have changed.
-    Want { shard: ShardId, version: Version, wants: Vec<Want> },
+    Want { shard: ShardId, edition: Edition, wants: Vec<Want> },
     /// This many connects in a row failed on this shard; the shard picks it no more until control
     /// says [`Order::Health`].
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },

@@ -171,7 +171,7 @@ mod tests {
         let mut tables: Vec<_> = POOL.iter().filter_map(|setting| setting.split().0).collect();
         tables.dedup();
         let expected =
-            ["health", "timeout", "retry", "queue", "redispatch", "keepalive", "discover"];
+            ["health", "agent", "timeout", "retry", "queue", "redispatch", "keepalive", "discover"];
         assert_eq!(tables, expected);
     }
 

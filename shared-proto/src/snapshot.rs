@@ -4,6 +4,7 @@
 mod backend;
 mod check;
 mod listener;
+mod mark;
 mod member;
 mod per_source;
 mod route;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use backend::Backend;
 pub use listener::Listener;
+pub use mark::{AgentMark, Configured};
 pub use member::Member;
 pub use per_source::PerSource;
 pub use route::{NAMES_MAX, ROUTES_MAX, Route, fault_of_name, fault_of_protocol};
@@ -52,7 +54,7 @@ pub const BACKENDS_MAX: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub version: Version,
-    /// How often discovered backends have changed since it was that version: [`Edition`].
+    /// How often discovered backends or marks have changed since it was that version: [`Edition`].
     pub regroupings: u32,
     pub listeners: Vec<Listener>,
     pub pools: Vec<Arc<Pool>>,
@@ -281,6 +283,23 @@ impl Snapshot {
             let before = &self.pools[place];
             let backends = member::backends(&before.spec, &members, Some(before), ids);
             let pool = Pool { since: edition, backends, members, ..Pool::clone(before) };
+            next.pools[place] = Arc::new(pool);
+        }
+        next
+    }
+
+    /// The snapshot with other marks in these pools, by their places, each with a mark for each
+    /// backend in order: the next edition of the same version.
+    #[must_use]
+    pub fn remark(&self, remarked: Vec<(usize, Vec<AgentMark>)>) -> Snapshot {
+        let edition = self.edition().regrouped();
+        let mut next = Snapshot { regroupings: edition.regroupings, ..self.clone() };
+        for (place, marks) in remarked {
+            let mut pool = Pool { since: edition, ..Pool::clone(&self.pools[place]) };
+            for (backend, mark) in pool.backends.iter_mut().zip(marks) {
+                backend.mark = mark;
+            }
+            mark::put_in_force(&mut pool.backends);
             next.pools[place] = Arc::new(pool);
         }
         next

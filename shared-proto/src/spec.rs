@@ -4,6 +4,7 @@
 //! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes
 //! sense.
 
+mod agent;
 mod as_text;
 mod backend;
 mod bounds;
@@ -32,6 +33,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use agent::AgentSpec;
 pub use backend::{Admin, BackendSpec, Force};
 pub use bounds::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, QUEUE_SIZE_MAX, RATE_MAX, REPLAY_MAX,
@@ -241,6 +243,9 @@ pub struct PoolSpec {
     /// The sessions of a backend that goes down.
     #[serde(default, rename = "on-down", skip_serializing_if = "OnDown::is_keep")]
     pub on_down: OnDown,
+    /// Agents that say how much a backend may be given.
+    #[serde(default, skip_serializing_if = "AgentSpec::is_default")]
+    pub agent: AgentSpec,
     /// Backends that are found by DNS, beside those of `backend`.
     #[serde(default, skip_serializing_if = "DiscoverSpec::is_default")]
     pub discover: DiscoverSpec,
@@ -266,6 +271,7 @@ impl PoolSpec {
             spill: self.spill,
             failover: self.failover,
             on_down: self.on_down,
+            agent: self.agent.clone(),
             discover: self.discover.clone(),
             backend: BTreeMap::new(),
         }

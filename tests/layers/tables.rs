@@ -111,7 +111,7 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
             "timestamp",
         ],
     ),
-    ("why", &["control", "planner"]),
+    ("why", &["control", "health", "planner"]),
     ("fakes", &["control", "record", "sockets"]),
     ("fallback", &["control", "deadlines", "leases"]),
 ];

@@ -4,6 +4,7 @@ mod abort;
 mod accept;
 mod access;
 mod addresses;
+mod agents;
 mod alerts;
 mod backends;
 mod backpressure;

@@ -35,6 +35,10 @@ fn words<S>(set: &Set, setting: &Setting<S>) -> Vec<Vec<String>> {
         ("health.user", _) => vec![with(&["health.kind=mysql"], "u")],
         ("health.steps", _) => vec![with(&["health.kind=send-expect"], "send a;expect b")],
         ("health.kind", _) => vec![with(&[], "tcp"), with(&[], "http")],
+        ("agent.address", _) => vec![with(&["agent.port=9"], "127.0.0.1")],
+        (key, form) if key.starts_with("agent.") && key != "agent.port" => {
+            vec![with(&["agent.port=9"], &form.example().to_string())]
+        }
         ("discover.dns", _) => vec![with(&[], "a.internal:443")],
         ("discover.srv", _) => vec![with(&[], "_a._tcp.internal")],
         (key, form) if key.starts_with("discover.") => {

@@ -1,5 +1,6 @@
 //! The state of the control thread, and what it does about each input. No await in here.
 
+mod agents;
 mod change;
 mod checks;
 mod discovery;
@@ -191,6 +192,8 @@ pub struct Control {
     /// Repeated anomalies of the data path, and which of them were reported.
     repeats: Repeats,
     pub fullness: Fullness,
+    /// The next edition with other marks is sent no earlier.
+    marks_from: Now,
     /// Other limits that are reached.
     limits: Limits,
     unconfirmed: Option<Waiting>,
@@ -255,6 +258,7 @@ impl Control {
             panics: Vec::new(),
             repeats: Repeats::default(),
             fullness: Fullness::default(),
+            marks_from: started.now,
             limits: Limits::default(),
             unconfirmed: None,
             rolled_back: [0; 2],
@@ -334,8 +338,8 @@ impl Control {
                 }
                 self.on_transitions(&transitions, moment.wall_ms);
             }
-            Report::Want { shard, version, wants } => {
-                self.leases.hear(shard, version, &wants);
+            Report::Want { shard, edition, wants } => {
+                self.leases.hear(shard, edition, &wants);
                 self.flush();
             }
             Report::Sessions { shard, page } => self.on_found(shard, *page, moment),

@@ -217,7 +217,7 @@ impl<F: Fleet> Fallback<F> {
                 self.sessions[index] = stats.sessions_now;
                 self.spares[index] = Some(stats);
             }
-            Report::Want { shard, version, wants } => self.leases.hear(shard, version, &wants),
+            Report::Want { shard, edition, wants } => self.leases.hear(shard, edition, &wants),
             Report::Adopted { .. }
             | Report::Retired(_)
             | Report::Sessions { .. }
@@ -277,6 +277,7 @@ impl<F: Fleet> Fallback<F> {
 mod tests {
     use super::*;
     use crate::fakes::{FakeShards, spec};
+    use weir_proto::ids::Edition;
     use weir_proto::ids::{IdSource, Version};
     use weir_proto::order::{Limited, Want, Wish};
     use weir_proto::reason::ConnectFault;
@@ -335,7 +336,11 @@ mod tests {
         let say = |rig: &Rig, shard, version, given, held, wants| {
             let wish = if wants { Wish::Needed } else { Wish::None };
             let wants = vec![Want { of, given, held, wish }];
-            rig.shards.report(Report::Want { shard, version: Version(version), wants });
+            rig.shards.report(Report::Want {
+                shard,
+                edition: Edition::of(Version(version)),
+                wants,
+            });
         };
         // What was said before may not know of credits that were on their way.
         say(&rig, ShardId(0), 7, 0, 0, true);

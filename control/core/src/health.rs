@@ -5,6 +5,7 @@
 //! all shards.
 
 mod adopt;
+mod agents;
 pub mod dialogue;
 mod group;
 mod legacy;
@@ -31,11 +32,13 @@ use weir_proto::snapshot::{Pool, Wildcards};
 use weir_proto::spec::{Force, HealthKind, HealthSpec, Span};
 
 pub(crate) use adopt::Scope;
+use agents::Agents;
+pub use agents::{AgentCounts, AgentNews, AgentStanding};
 use group::Group;
 pub(crate) use legacy::{CheckRest, HealthLegacy, WatchedLegacy};
 pub use plan::{CheckOutcome, CheckPlan, Talk, TalkStep};
 use priorities::Priorities;
-use schedule::Schedule;
+use schedule::{CheckTarget, Schedule};
 use sharing::SharedChecks;
 use watched::{Due, Running, WatchedBackend};
 
@@ -82,6 +85,7 @@ pub struct Health {
     schedule: Schedule,
     /// Who shares checks with whom.
     shared: SharedChecks,
+    agents: Agents,
     /// When holds end of backends that are not checked.
     holds: BTreeSet<(Now, BackendId)>,
     /// Transitions that nobody has been told of yet.
@@ -96,6 +100,7 @@ pub struct Health {
 pub struct Check {
     id: BackendId,
     pool: PoolId,
+    is_agent: bool,
     pub plan: Rc<CheckPlan>,
 }
 
@@ -119,6 +124,7 @@ impl Health {
             swept: Vec::new(),
             schedule: Schedule::new(),
             shared: SharedChecks::default(),
+            agents: Agents::default(),
             holds: BTreeSet::new(),
             untold: Vec::new(),
             inherited: BTreeMap::new(),
@@ -133,7 +139,7 @@ impl Health {
 
     /// Checks a second that all intervals ask for, and those that may be made, if that is fewer.
     pub fn excess(&self) -> Option<(f64, u32)> {
-        let wanted = self.shared.per_second();
+        let wanted = self.shared.per_second() + self.agents.shared.per_second();
         let most = self.schedule.rate()?;
         (wanted > f64::from(most)).then_some((wanted, most))
     }
@@ -166,8 +172,8 @@ impl Health {
         now: Now,
     ) -> Vec<Transition> {
         let Some(watched) = self.watched.get(&backend) else { return Vec::new() };
-        // One that an operator has forced stays what it is.
-        if fault.is_local() || watched.force.is_some() {
+        // One that an operator has forced, or its agent calls down, stays what it is.
+        if fault.is_local() || watched.is_overruled() {
             return Vec::new();
         }
         let pool = watched.pool_id;
@@ -208,7 +214,7 @@ impl Health {
         for id in members {
             let transition = self.change(id, |watched| {
                 let (checked, rules) = (watched.is_checked(), watched.rules());
-                if !watched.is_member || watched.force.is_some() {
+                if !watched.is_member || watched.is_overruled() {
                     return None;
                 }
                 let is_good = checked && !watched.hysteresis.is_pending();
@@ -230,12 +236,13 @@ impl Health {
         let group = self.groups.get_mut(&watched.pool_id).expect("its pool is counted");
         group.subtract(&watched);
         let was = watched.health();
-        let before = (watched.is_up(), watched.since, watched.counters.transitions);
+        let (was_up, was_called) = (watched.is_up(), watched.is_called_down);
+        let before = (watched.since, watched.counters.transitions);
         let ramps_since = watched.ramps_since;
         let mut transition = change(&mut watched);
-        if watched.force.is_some() && watched.is_up() == before.0 {
+        if (watched.is_overruled() || was_called) && watched.is_up() == was_up {
             // Checks go on and say what they say; it counts for nothing.
-            (watched.since, watched.counters.transitions) = (before.1, before.2);
+            (watched.since, watched.counters.transitions) = before;
             watched.ramps_since = ramps_since;
             transition = None;
         }
@@ -361,7 +368,11 @@ impl Health {
             self.untold.extend(transition);
         }
         let mut checks = Vec::new();
-        while let Some(id) = self.schedule.take(now) {
+        while let Some(CheckTarget { backend: id, is_agent }) = self.schedule.take(now) {
+            if is_agent {
+                checks.push(self.begin_agent(id, now));
+                continue;
+            }
             let watched = self.watched.get_mut(&id).expect("only what is watched is due");
             let plan = watched.plan.clone().expect("only what is checked is due");
             watched.due = None;
@@ -370,7 +381,7 @@ impl Health {
             for other in self.shared.begin(&plan, id) {
                 self.wait_for(other, id, now);
             }
-            checks.push(Check { id, pool, plan });
+            checks.push(Check { id, pool, is_agent, plan });
         }
         checks
     }
@@ -385,23 +396,6 @@ impl Health {
         self.watched.insert(id, watched);
     }
 
-    /// Makes every check that is due, at once. `probe` says whether the address takes connections.
-    /// Gives the changes.
-    #[cfg(test)]
-    fn check_all(
-        &mut self,
-        now: Now,
-        mut probe: impl FnMut(std::net::SocketAddr) -> bool,
-    ) -> Vec<Transition> {
-        for check in self.take_due(now) {
-            let good = probe(check.plan.address.ip().expect("of IP"));
-            let outcome =
-                if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
-            self.on_checked(&check, outcome, now, now);
-        }
-        self.take_untold()
-    }
-
     /// When [`Health::take_due`] has something to do; `None` if only a call can change that.
     pub fn next_due(&self) -> Option<Now> {
         let hold = self.holds.first().map(|(at, _)| *at);
@@ -411,6 +405,9 @@ impl Health {
     /// A check that began at `started` has ended.
     pub fn on_checked(&mut self, check: &Check, outcome: CheckOutcome, started: Now, now: Now) {
         self.schedule.give_back(check.pool);
+        if check.is_agent {
+            return self.on_agent_asked(check, &outcome, now);
+        }
         let mut ended = Vec::new();
         let mut interval = Duration::MAX;
         let mut pools = BTreeSet::new();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_core::machine;
-use weir_proto::ids::{ListenerId, PoolId, ShardId, Version};
+use weir_proto::ids::{Edition, ListenerId, PoolId, ShardId};
 use weir_proto::order::{Credit, Limited, Order, Want, Wish};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Rate;
@@ -35,8 +35,8 @@ pub struct Leases {
     news: Vec<BTreeSet<Limited>>,
     /// Counts wants, so that of two the older one is served first.
     wanted: u64,
-    /// The version that the shards are sent.
-    version: Version,
+    /// The edition that the shards are sent.
+    edition: Edition,
     /// Pools that it no longer has, whose limits are still here.
     swept: Vec<Arc<Pool>>,
     /// When credits of a shard that has ended are free.
@@ -55,8 +55,8 @@ struct ShardLease {
 #[derive(Clone, Debug)]
 struct Limit {
     most: u32,
-    /// The version with which it came: what shards said under an older one is not about it.
-    since: Version,
+    /// The edition with which it came: what shards said under an older one is not about it.
+    since: Edition,
     holders: Vec<Holder>,
     spent: SpentCredits,
     /// Credits that were ever given. For checkers.
@@ -162,7 +162,7 @@ impl Leases {
             shards: vec![shard; shards],
             news: vec![BTreeSet::new(); shards],
             wanted: 0,
-            version: Version::default(),
+            edition: Edition::default(),
             swept: Vec::new(),
             free_at: None,
             predecessor: None,
@@ -172,23 +172,23 @@ impl Leases {
     /// A new snapshot goes to the shards, all at once. `before` is the one before it.
     pub fn adopt(&mut self, snapshot: &Snapshot, before: &Snapshot) {
         for pool in &snapshot.pools {
-            self.prepare(pool, before.pool(pool.name.as_str()), snapshot.version);
+            self.prepare(pool, before.pool(pool.name.as_str()), snapshot.edition());
         }
         self.settle(snapshot, before);
         self.sweep(usize::MAX);
     }
 
-    /// Learns the limits of a pool of `version`, the next one, which goes to the shards after this.
+    /// Learns the limits of a pool of `edition`, the next one, which goes to the shards after this.
     /// `before` is the pool of that name in the current one. To learn them early gives no shard
     /// more than the version allows, which is durable.
-    pub fn prepare(&mut self, pool: &Pool, before: Option<&Pool>, version: Version) {
+    pub fn prepare(&mut self, pool: &Pool, before: Option<&Pool>, edition: Edition) {
         if before.is_some_and(|before| core::ptr::eq(before, pool)) {
             return;
         }
         for backend in &pool.backends {
             let was_known = before.is_some_and(|before| before.has(backend));
             for (of, most) in limits_of_backend(backend) {
-                self.learn(of, (most, was_known), version);
+                self.learn(of, (most, was_known), edition);
             }
         }
         if !self.limits.is_empty() {
@@ -208,14 +208,14 @@ impl Leases {
         for listener in &snapshot.listeners {
             let (id, was_known) = (listener.id, known.contains(&listener.id));
             let most = (listener.max_sessions, was_known);
-            self.learn(Limited::Listener(id), most, snapshot.version);
+            self.learn(Limited::Listener(id), most, snapshot.edition());
             let most = (listener.rate.map(Rate::burst), was_known);
-            self.learn(Limited::Rate(id), most, snapshot.version);
+            self.learn(Limited::Rate(id), most, snapshot.edition());
         }
         let pools: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
         let gone = before.pools.iter().filter(|pool| !pools.contains(&pool.id));
         self.swept.extend(gone.cloned());
-        self.version = snapshot.version;
+        self.edition = snapshot.edition();
     }
 
     /// Gives up the limits of pools that are gone: of one, and of further ones as long as these had
@@ -229,7 +229,7 @@ impl Leases {
     }
 
     /// The limit of something in the next version. `was_known`: it is in the current one as well.
-    fn learn(&mut self, of: Limited, (most, was_known): (Option<u32>, bool), version: Version) {
+    fn learn(&mut self, of: Limited, (most, was_known): (Option<u32>, bool), edition: Edition) {
         let Some(most) = most else {
             if was_known {
                 self.forget(of);
@@ -245,7 +245,7 @@ impl Leases {
             }
             None => {
                 let state = if was_known { LeaseState::Unknown } else { LeaseState::Fresh };
-                let limit = self.new_limit(most, version, state);
+                let limit = self.new_limit(most, edition, state);
                 self.limits.insert(of, limit);
             }
         }
@@ -269,7 +269,7 @@ impl Leases {
         self.limits.is_empty()
     }
 
-    fn new_limit(&self, most: u32, since: Version, state: LeaseState) -> Limit {
+    fn new_limit(&self, most: u32, since: Edition, state: LeaseState) -> Limit {
         let holder = |(index, shard): (u16, &ShardLease)| {
             if !shard.is_live {
                 return Holder::new(LeaseState::Gone);
@@ -282,11 +282,11 @@ impl Leases {
     }
 
     /// A shard's word.
-    pub fn hear(&mut self, shard: ShardId, version: Version, wants: &[Want]) {
+    pub fn hear(&mut self, shard: ShardId, edition: Edition, wants: &[Want]) {
         for want in wants {
             let Some(limit) = self.limits.get_mut(&want.of) else { continue };
             let Some(holder) = limit.holders.get_mut(usize::from(shard.0)) else { continue };
-            if version < limit.since || holder.state == LeaseState::Gone {
+            if edition < limit.since || holder.state == LeaseState::Gone {
                 continue;
             }
             if holder.state != LeaseState::Holds {
@@ -347,7 +347,7 @@ impl Leases {
         for limit in self.limits.values_mut() {
             if let (Some(state), Some(holder)) = (state, limit.holders.get_mut(index)) {
                 // It is built with the current version, which knows nothing of a limit of the next.
-                let may_use_any = state == LeaseState::Fresh && limit.since > self.version;
+                let may_use_any = state == LeaseState::Fresh && limit.since > self.edition;
                 let state = if may_use_any { LeaseState::Unknown } else { state };
                 enter(&mut holder.state, state);
                 *holder = Holder::new(state);

@@ -18,6 +18,7 @@ use weir_proto::snapshot::{Backend, PerSource, Pool, Route};
 use weir_proto::spec::Strategy;
 
 use crate::control::Control;
+use crate::health::AgentStanding;
 use crate::planner;
 
 /// A client by its address; the port does not count.
@@ -75,7 +76,7 @@ pub fn of_client(
     let row = |(index, backend): (usize, &Backend)| ExplainedCandidate {
         name: format!("{}/{}", pool.name, backend.name),
         state: BackendState::of(backend.admin, control.health.is_up(backend.id)),
-        weight: backend.weight,
+        weight: backend.configured.weight,
         sessions: control.aggregate.backend(backend.id).sessions,
         eligible: eligible(index),
         why_not: why_not(
@@ -247,7 +248,10 @@ fn full(control: &Control, backend: &Backend) -> Option<String> {
     let totals = control.aggregate.backend(backend.id);
     let (sessions, connecting) = (totals.sessions, totals.connecting);
     if let Some(most) = backend.max_sessions.filter(|most| sessions >= u64::from(*most)) {
-        return Some(format!("it is full: {sessions} sessions, and its max-sessions is {most}"));
+        let is_own = backend.configured.max_sessions == Some(most);
+        let whose = if is_own { "its max-sessions is" } else { "its agent says maxconn:" };
+        let gap = if is_own { " " } else { "" };
+        return Some(format!("it is full: {sessions} sessions, and {whose}{gap}{most}"));
     }
     if let Some(most) = backend.connecting.filter(|most| connecting >= u64::from(*most)) {
         return Some(format!(
@@ -292,17 +296,28 @@ fn why_not(
     if backend.is_discovered && !backend.admin.is_ready() {
         return Some("DNS does not name it any more".to_owned());
     }
-    if !backend.admin.is_ready() {
+    if !backend.configured.admin.is_ready() {
         return Some(format!("an operator has put it into {}", state.word()));
+    }
+    let agent = control.health.agent(backend.id).filter(|agent| agent.takes_out());
+    let agent_says = || agent.and_then(AgentStanding::words).unwrap_or_default();
+    if !backend.admin.is_ready() {
+        return Some(format!("its agent says {}", agent_says()));
     }
     if !candidate.usable && backend.force.is_some() {
         return Some("an operator has forced it down".to_owned());
+    }
+    if !candidate.usable && agent.is_some_and(|agent| agent.down.is_some()) {
+        return Some(format!("its agent says {}", agent_says()));
     }
     if let Some(full) = full(control, backend) {
         return Some(full);
     }
     if !candidate.usable {
         return Some("its health checks, or connects to it, have failed".to_owned());
+    }
+    if candidate.weight == 0 && backend.configured.weight > 0 {
+        return Some(format!("its agent says {}", agent_says()));
     }
     if candidate.weight == 0 {
         return Some("its weight is 0".to_owned());

@@ -36,7 +36,8 @@ function updateBackend(row, it) {
   row.state.put(it.state);
   const { result, since_s, hold_s } = it.check;
   const check = it.force ? `forced ${it.force} (${result})` : hold_s > 0 ? `${result}, held ${span(hold_s)}` : result === "off" ? "off" : `${result} for ${span(since_s)}`;
-  say(row.cells.check, check);
+  say(row.cells.check, it.agent?.says ? `${check}; agent: ${it.agent.says}` : check);
+  set(row.cells.check, "title", it.agent?.failure ? `its agent does not answer: ${it.agent.failure}` : "");
   say(row.heavy, it.weight);
   row.heavy.setAttribute("aria-label", `Weight of ${it.name}: ${it.weight}; change it`);
   say(row.cells.sessions, count(it.sessions));

@@ -2,6 +2,7 @@
 //! control with its planner, rollout and store on a simulated disk, people who change things, and
 //! somebody who kills it all.
 
+mod agents;
 mod alone;
 mod boot;
 mod daemon;
@@ -33,6 +34,7 @@ use weir_core::event::Side;
 use weir_proto::answer::Author;
 
 use crate::scenario::ProcessFaults;
+use agents::Agents;
 use alone::Alone;
 use daemon::Daemon;
 use disk::Disk;
@@ -88,6 +90,7 @@ pub struct SimProcess {
     people: People,
     drainer: Drainer,
     names: Names,
+    agents: Agents,
     peers: Peers,
     history: History,
     clients_left: usize,
@@ -121,8 +124,12 @@ impl SimProcess {
         let disk = Disk::new(rng.fork());
         let drainer = Drainer::beside(&rng);
         let names = Names::beside(&rng);
+        let mut agents = Agents::beside(&rng);
         let mut people = People::new(rng.fork());
-        let first = people.first(swarm, |spec| names.enter(spec));
+        let first = people.first(swarm, |spec| {
+            names.enter(spec);
+            agents.enter(spec);
+        });
         let mut whole = SimProcess {
             swarm: swarm.clone(),
             wires: Rc::new(RefCell::new(FleetState::new(rng.fork(), planted))),
@@ -144,6 +151,7 @@ impl SimProcess {
             people,
             drainer,
             names,
+            agents,
             peers: Peers::default(),
             history: History::default(),
             steps: 0,
@@ -305,6 +313,7 @@ impl SimProcess {
         daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens))?;
         daemon.turn_disk(self.faults.slow_disks, moment, &mut self.rng);
         self.answer_names()?;
+        self.answer_agents()?;
         let Some(daemon) = self.daemon.as_mut() else { return Ok(()) };
         let answers = daemon.check_answers(&mut self.history);
         // It has ended in the middle: nobody has heard an answer, and nothing else counts.

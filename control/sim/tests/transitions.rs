@@ -157,7 +157,7 @@ fn a_shard_is_built_again_between_two_versions() {
     let next = build(&spec, 2, &first);
     let mut leases = Leases::new(2);
     leases.adopt(&first, &Snapshot::empty());
-    leases.prepare(&next.pools[0], Some(&first.pools[0]), next.version);
+    leases.prepare(&next.pools[0], Some(&first.pools[0]), next.edition());
     leases.ended(ShardId(1), Now::default());
     leases.built_again(ShardId(1));
     leases.settle(&next, &first);

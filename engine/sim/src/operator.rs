@@ -301,7 +301,7 @@ impl Operator {
                 stats.clear();
                 self.spares.push(stats);
             }
-            Report::Want { shard, version, wants } => self.leases.hear(shard, version, &wants),
+            Report::Want { shard, edition, wants } => self.leases.hear(shard, edition, &wants),
             _ => {}
         }
     }

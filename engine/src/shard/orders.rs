@@ -156,9 +156,9 @@ impl<I: Io> Shard<I> {
         // Never more than one waits: how it stands now is all that counts.
         if self.has_wants && self.pending_reports.is_empty() {
             self.has_wants = false;
-            let (shard, version) = (self.setup.id, self.table.view().version());
+            let (shard, edition) = (self.setup.id, self.table.view().edition);
             let wants = self.table.take_wants();
-            self.pending_reports.push_back(Report::Want { shard, version, wants });
+            self.pending_reports.push_back(Report::Want { shard, edition, wants });
             self.post_outbox();
         }
     }

@@ -225,6 +225,7 @@ mod tests {
             check: CheckRow { result: CheckResult::Ok, since_s: 6.0, hold_s: 0.0 },
             removed: false,
             discovered: false,
+            agent: None,
         };
         let status = crate::answer::Status {
             version: 7,

@@ -1,16 +1,18 @@
 //! One backend of a snapshot.
 
+use super::{AgentMark, Configured};
 use crate::address::Address;
 use crate::ids::BackendId;
 use crate::spec::{Admin, BackendSpec, Force, Name, Rate};
 
-/// A backend of a snapshot.
+/// A backend of a snapshot. Weight, state and most sessions are those in force: what is configured,
+/// narrowed by what its agent has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     pub id: BackendId,
     pub name: Name,
     pub address: Address,
-    /// 0 to [`WEIGHT_MAX`](crate::spec::WEIGHT_MAX).
+    /// Its share among those of its pool, 0 to [`WEIGHT_MAX`](crate::spec::WEIGHT_MAX).
     pub weight: u16,
     /// 0 is first.
     pub priority: u8,
@@ -25,6 +27,8 @@ pub struct Backend {
     pub connect_rate: Option<Rate>,
     /// It is no configuration: it was found by DNS.
     pub is_discovered: bool,
+    pub configured: Configured,
+    pub mark: AgentMark,
 }
 
 impl Backend {
@@ -33,11 +37,11 @@ impl Backend {
     pub fn spec(&self) -> BackendSpec {
         BackendSpec {
             address: self.address,
-            weight: self.weight,
+            weight: self.configured.weight,
             priority: self.priority,
             force: self.force,
-            state: self.admin,
-            max_sessions: self.max_sessions,
+            state: self.configured.admin,
+            max_sessions: self.configured.max_sessions,
             connecting: self.connecting,
             connect_rate: self.connect_rate,
         }

@@ -1,5 +1,6 @@
 //! What can be wrong with a spec that parses: every fault with its place and its fix.
 
+mod agent;
 mod health;
 
 use core::net::SocketAddr;
@@ -17,6 +18,7 @@ use crate::spec::{
     Admin, CopyOnWrite, DISCOVERED_MAX, Failover, ListenerSpec, Name, PerSourceSpec, Percent,
     PoolSpec, Spec,
 };
+use agent::check_agent;
 use health::check_health;
 
 /// Collects faults.
@@ -175,6 +177,7 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
     faults.at_most(&format!("{at}.backend"), "backends", backends_max(pool), BACKENDS_PER_POOL_MAX);
     check_ranges(&at, settings::POOL, pool, faults);
     check_health(&at, pool, faults);
+    check_agent(&at, pool, faults);
     if let Some((key, what, hint)) = pool.discover.fault() {
         faults.add(format!("{at}.discover.{key}"), what, hint);
     }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::ids::{BackendId, IdSource};
-use crate::spec::{Admin, Name, PoolSpec};
+use crate::spec::{Admin, BackendSpec, Name, PoolSpec};
 
-use super::{Backend, Pool};
+use super::{Backend, Configured, Pool, mark};
 
 /// A backend that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,7 +31,8 @@ impl Member {
 }
 
 /// The backends of a pool, in the order of their names: those that are configured, and beside
-/// them those that were found. A configured one takes the place of one at the same address.
+/// them those that were found. A configured one takes the place of one at the same address. What
+/// agents have said of those that stay stands, as long as agents are asked.
 pub(super) fn backends(
     spec: &PoolSpec,
     members: &[Member],
@@ -39,23 +40,29 @@ pub(super) fn backends(
     ids: &mut IdSource,
 ) -> Vec<Backend> {
     let mut id_of = |name: &Name, address: Address| {
-        before
-            .and_then(|pool| pool.backend(name.as_str()))
-            .filter(|old| old.address == address)
-            .map_or_else(|| BackendId(ids.fresh()), |old| old.id)
+        let old = before.and_then(|pool| pool.backend(name.as_str()));
+        let old = old.filter(|old| old.address == address);
+        let id = old.map_or_else(|| BackendId(ids.fresh()), |old| old.id);
+        (id, old.filter(|_| spec.agent.is_asked()).map(|old| old.mark).unwrap_or_default())
     };
-    let configured = spec.backend.iter().map(|(name, backend)| Backend {
-        id: id_of(name, backend.address),
-        name: name.clone(),
-        address: backend.address,
-        weight: backend.weight,
-        priority: backend.priority,
-        force: backend.force,
-        admin: backend.state,
-        max_sessions: backend.max_sessions,
-        connecting: backend.connecting,
-        connect_rate: backend.connect_rate,
-        is_discovered: false,
+    let configured = spec.backend.iter().map(|(name, backend)| {
+        let (id, mark) = id_of(name, backend.address);
+        let &BackendSpec { address, weight, max_sessions, .. } = backend;
+        Backend {
+            id,
+            name: name.clone(),
+            address,
+            weight,
+            priority: backend.priority,
+            force: backend.force,
+            admin: backend.state,
+            max_sessions,
+            connecting: backend.connecting,
+            connect_rate: backend.connect_rate,
+            is_discovered: false,
+            configured: Configured { weight, admin: backend.state, max_sessions },
+            mark,
+        }
     });
     let mut backends: Vec<Backend> = configured.collect();
     let is_configured =
@@ -63,22 +70,27 @@ pub(super) fn backends(
     backends.extend(members.iter().filter(is_configured).map(|member| {
         let name = Name::of_address(member.address);
         let address = Address::Ip(member.address);
+        let (id, mark) = id_of(&name, address);
+        let admin = if member.leaves { Admin::Drain } else { Admin::Ready };
         Backend {
-            id: id_of(&name, address),
+            id,
             name,
             address,
             weight: member.weight,
             priority: member.priority,
             force: None,
-            admin: if member.leaves { Admin::Drain } else { Admin::Ready },
+            admin,
             max_sessions: None,
             connecting: None,
             connect_rate: None,
             is_discovered: true,
+            configured: Configured { weight: member.weight, admin, max_sessions: None },
+            mark,
         }
     }));
     if !members.is_empty() {
         backends.sort_by(|a, b| a.name.cmp(&b.name));
     }
+    mark::put_in_force(&mut backends);
     backends
 }

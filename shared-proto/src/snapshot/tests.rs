@@ -326,3 +326,48 @@ fn a_pool_has_room_for_what_it_may_find() {
     pool.discover = DiscoverSpec::default();
     assert!(fits(pool));
 }
+
+/// Weights in force of backends of which each has a weight and a part of it.
+fn in_force(parts: &[(u16, Option<u16>)]) -> Vec<u16> {
+    let mut pool = PoolSpec::default();
+    pool.agent.port = Some(9);
+    for (number, (weight, _)) in parts.iter().enumerate() {
+        let address = format!("10.0.0.1:{}", number + 1).parse().unwrap();
+        let backend = BackendSpec { weight: *weight, ..BackendSpec::new(address) };
+        pool.backend.insert(format!("b{number}").parse().unwrap(), backend);
+    }
+    let mut ids = IdSource::default();
+    let spec = Spec { pool: [("web".parse().unwrap(), pool.into())].into(), ..Spec::default() };
+    let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
+    let mark =
+        |(_, percent): &(u16, Option<u16>)| AgentMark { percent: *percent, ..AgentMark::default() };
+    let next = first.remark(vec![(0, parts.iter().map(mark).collect())]);
+    assert_eq!(next.spec(), spec, "a mark is no configuration");
+    assert_eq!(next.edition(), first.edition().regrouped());
+    assert_eq!(next.pools[0].since, next.edition());
+    let again = next.remark(vec![(0, vec![AgentMark::default(); parts.len()])]);
+    let whole: Vec<u16> = again.backends().map(|(_, it)| it.weight).collect();
+    assert_eq!(whole, parts.iter().map(|it| it.0).collect::<Vec<_>>(), "nothing is lost");
+    next.backends().map(|(_, it)| it.weight).collect()
+}
+
+#[test]
+fn parts_of_weights_are_exact_among_the_backends_of_a_pool() {
+    for (parts, wanted) in [
+        (&[(1, None), (1, None)][..], &[1, 1][..]),
+        (&[(1, Some(75)), (1, None)], &[3, 4]),
+        (&[(1, Some(75)), (1, Some(75))], &[1, 1]),
+        (&[(1, Some(100)), (5, Some(100))], &[1, 5]),
+        (&[(1, Some(0)), (1, None)], &[0, 1]),
+        (&[(1, Some(0)), (1, Some(0))], &[0, 0]),
+        (&[(0, Some(50)), (1, None)], &[0, 1]),
+        (&[(0, Some(50)), (0, None)], &[0, 0]),
+        (&[(2, Some(150)), (3, None)], &[1, 1]),
+        (&[(1, Some(1)), (256, None)], &[1, 256]),
+        (&[(256, Some(25_600)), (256, None)], &[1, 1]),
+        (&[(3, Some(33)), (256, Some(77))], &[1, 256]),
+        (&[(100, Some(73)), (100, None)], &[73, 100]),
+    ] {
+        assert_eq!(in_force(parts), wanted, "{parts:?}");
+    }
+}

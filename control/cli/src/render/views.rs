@@ -10,9 +10,9 @@ mod why;
 use std::borrow::Cow;
 
 use weir_proto::answer::{
-    Answer, Author, BackendRow, BackendState, Backends, CheckResult, ConfigText, DiscoveryRow,
-    EventRow, GroupRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow, ShardRow, Status,
-    TaskRow, UnboundRow, Versions,
+    AgentRow, Answer, Author, BackendRow, BackendState, Backends, CheckResult, ConfigText,
+    DiscoveryRow, EventRow, GroupRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow,
+    ShardRow, Status, TaskRow, UnboundRow, Versions,
 };
 
 use super::changed::waits;
@@ -295,12 +295,15 @@ fn backend_table(backends: &[BackendRow], style: Style) -> String {
     table.print(style)
 }
 
-/// As in `ok`, `held 7s`, `refused, held 7s`, or `forced up (refused)`.
+/// As in `ok`, `held 7s`, `refused, held 7s`, `forced up (refused)`, or `ok; agent: 75%, drain`.
 fn check_cell(backend: &BackendRow) -> Cell {
     let check = &backend.check;
     let rest = check.hold_s.ceil();
     if let Some(force) = backend.force {
         return Cell::state(&format!("forced {} ({})", force.word(), check.result.as_str()));
+    }
+    if let Some(says) = backend.agent.as_ref().and_then(|agent| agent.says.as_ref()) {
+        return Cell::state(&format!("{}; agent: {says}", check.result.as_str()));
     }
     match &check.result {
         result if rest == 0.0 => Cell::state(result.as_str()),
@@ -311,7 +314,7 @@ fn check_cell(backend: &BackendRow) -> Cell {
 
 fn backend(backend: &BackendRow, style: Style) -> String {
     let check = &backend.check;
-    let rows = [
+    let mut rows = vec![
         ("name", (&backend.name).into()),
         ("address", (&backend.address).into()),
         ("state", Cell::state(state_of(backend))),
@@ -331,7 +334,21 @@ fn backend(backend: &BackendRow, style: Style) -> String {
         ("check", check_cell(backend)),
         ("check since", seconds(check.since_s, style).into()),
     ];
+    rows.extend(backend.agent.as_ref().map(|it| ("agent", agent(it, style).into())));
     pairs(&rows, style)
+}
+
+/// As in `75%, drain, answered 1s ago`.
+fn agent(row: &AgentRow, style: Style) -> String {
+    let mut text = row.says.clone().unwrap_or_else(|| "nothing".to_owned());
+    if let Some(failure) = &row.failure {
+        text += &format!(", does not answer now: {failure}");
+    }
+    match row.answered_s {
+        Some(since) => text += &format!(", answered {} ago", seconds(since, style)),
+        None => text += ", not answered since the start",
+    }
+    text
 }
 
 /// As in `12 of 500`, or `12` without a limit.

@@ -233,6 +233,7 @@ pub(crate) fn backend(sessions: u64) -> BackendRow {
         check: CheckRow { result: CheckResult::Ok, since_s: 1.0, hold_s: 0.0 },
         removed: false,
         discovered: false,
+        agent: None,
     }
 }
 

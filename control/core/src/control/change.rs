@@ -248,13 +248,14 @@ impl Control {
         }
     }
 
-    /// The change that is under way, or else the next one. In between, what DNS has found goes to
-    /// the shards: a plan is made of the snapshot that is replaced by it.
+    /// The change that is under way, or else the next one. In between, what DNS has found and what
+    /// agents have said go to the shards: a plan is made of the snapshot that they replace.
     fn current_change(&mut self, moment: Clocks) -> Option<Change> {
         self.changes.current.take().or_else(|| {
             // The next process has the identities of now.
             if !self.is_handing_over() {
                 self.regroup(moment);
+                self.remark(moment);
             }
             self.next_change(moment.now)
         })

@@ -55,6 +55,7 @@ impl Control {
         moment: Clocks,
     ) {
         self.health.on_checked(check, outcome, started, moment.now);
+        self.tell_agents(moment.wall_ms);
         self.tell_untold(moment);
     }
 

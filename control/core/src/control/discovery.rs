@@ -106,12 +106,22 @@ impl Control {
             return;
         }
         let places: Vec<usize> = regrouped.iter().map(|(place, _)| *place).collect();
+        let next = Arc::new(self.snapshot.regroup(regrouped, &mut self.ids));
+        self.publish_edition(next, &places, moment);
+    }
+
+    /// Sends an edition that differs in the pools in these places. No one waits for its adoption.
+    pub(super) fn publish_edition(
+        &mut self,
+        next: Arc<Snapshot>,
+        places: &[usize],
+        moment: Clocks,
+    ) {
         let current = self.snapshot.clone();
-        let next = Arc::new(current.regroup(regrouped, &mut self.ids));
         let scope = self.health.begin(&next);
-        for place in places {
+        for &place in places {
             let (before, pool) = (&*current.pools[place], &next.pools[place]);
-            self.prepare_pool((Some(before), pool), next.version, scope, moment.now);
+            self.prepare_pool((Some(before), pool), next.edition(), scope, moment.now);
         }
         let sockets = self.shards.iter().map(|_| Vec::new()).collect();
         self.publish(next, sockets, moment.now);

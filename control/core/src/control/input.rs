@@ -167,7 +167,8 @@ impl Control {
     #[must_use]
     pub fn next_wake(&self) -> Option<Now> {
         let change = self.changes.next_wake();
-        change.into_iter().chain(self.next_check()).chain(self.next_lookup()).min()
+        let others = self.next_check().into_iter().chain(self.next_lookup());
+        change.into_iter().chain(others).chain(self.next_remark()).min()
     }
 
     /// How many changes are not answered yet, the current one included.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{Author, EventKind};
-use weir_proto::ids::Version;
+use weir_proto::ids::{Edition, Version};
 use weir_proto::order::HealthWords;
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Pool, Snapshot};
@@ -65,24 +65,24 @@ impl Control {
                 return true;
             }
             let before = if is_other { current.pool(pool.name.as_str()) } else { Some(&**pool) };
-            self.prepare_pool((before, pool), next.version, preparation.scope, now);
+            self.prepare_pool((before, pool), next.edition(), preparation.scope, now);
             preparation.next_pool += 1;
         }
         false
     }
 
-    /// Control learns the backends of a pool of the next snapshot, which is of this version.
+    /// Control learns the backends of a pool of the next snapshot, which is this edition.
     /// `before`: the pool of its name in the current one.
     pub(super) fn prepare_pool(
         &mut self,
         (before, pool): (Option<&Pool>, &Arc<Pool>),
-        version: Version,
+        edition: Edition,
         scope: Scope,
         now: Now,
     ) {
         self.aggregate.prepare(pool);
         self.health.prepare(pool, scope, now);
-        self.leases.prepare(pool, before, version);
+        self.leases.prepare(pool, before, edition);
     }
 
     /// Gives up a slice of what the current version no longer has. True if there is more of it.
@@ -108,7 +108,7 @@ impl Control {
         let first = self.snapshot.clone();
         let scope = self.health.begin(&first);
         for pool in &first.pools {
-            self.prepare_pool((None, pool), first.version, scope, moment.now);
+            self.prepare_pool((None, pool), first.edition(), scope, moment.now);
         }
         // A pool of a later version is another one, whatever its name.
         self.health.remember(BTreeMap::new());

@@ -1,5 +1,6 @@
 //! Control against shards that answer at once, late, or never.
 
+mod agents;
 mod changes;
 mod discovery;
 mod kills;

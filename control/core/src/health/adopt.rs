@@ -72,6 +72,7 @@ impl Health {
                 .remove(&backend.id)
                 .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
             let (mut was_up, mut was_forced) = (watched.is_up(), watched.force);
+            let was_called = watched.is_called_down;
             if stays && backend.is_member() && !watched.is_member {
                 watched.ramps_since = Some(now);
             }
@@ -101,11 +102,13 @@ impl Health {
                 }
                 Follow::Nothing => {}
             }
+            self.follow_agent((pool, backend), &mut watched, scope.spread, now);
             let is_forced = watched.force != was_forced;
             if watched.is_up() != was_up && (is_forced || !was_up) {
                 let reason = match watched.force.filter(|_| is_forced) {
                     Some(_) => "forced by hand",
                     None if is_forced => "no longer forced by hand",
+                    None if was_called => "its agent is asked no more",
                     None => "not checked",
                 };
                 self.untold.push(watched.transition(reason, now));
@@ -209,6 +212,7 @@ impl Health {
     fn leave(&mut self, id: BackendId) {
         self.down.remove(&id);
         self.forced.remove(&id);
+        self.forget_agent(id);
         if let Some(mut gone) = self.watched.remove(&id) {
             if let Some(plan) = gone.plan.take() {
                 self.shared.leave(&plan, id);

@@ -9,6 +9,7 @@
 //! Whatever a backend says, a dialogue ends: each move needs bytes that have not been looked at
 //! yet, and there are [`ANSWER_MAX`] of them.
 
+mod agent;
 mod http;
 mod mysql;
 mod postgresql;
@@ -22,6 +23,7 @@ use weir_proto::spec::Statuses;
 
 use super::plan::{CheckOutcome, Talk};
 
+pub use agent::{AGENT_LINE_MAX, AgentAnswer, AgentHealth};
 pub(super) use postgresql::startup;
 pub(super) use tls::client_hello;
 
@@ -67,6 +69,7 @@ pub struct Dialogue<'a> {
 
 #[derive(Debug)]
 enum Protocol<'a> {
+    Agent,
     Silent,
     Http(&'a Statuses),
     Steps(steps::StepsTalk<'a>),
@@ -105,6 +108,7 @@ impl<'a> Dialogue<'a> {
     #[must_use]
     pub fn new(talk: &'a Talk) -> Dialogue<'a> {
         let (opening, talk): (&[u8], _) = match talk {
+            Talk::Agent { send } => (send, Protocol::Agent),
             Talk::Silent => (b"", Protocol::Silent),
             Talk::Http { request, expect } => (request, Protocol::Http(expect)),
             Talk::Steps(steps) => (b"", Protocol::Steps(steps::StepsTalk::new(steps))),
@@ -149,6 +153,7 @@ impl<'a> Dialogue<'a> {
         }
         let input = &mut self.input;
         let next = match &mut self.talk {
+            Protocol::Agent => agent::step(input),
             Protocol::Silent => Some(Move::good(b"")),
             Protocol::Http(expect) => http::step(input, expect),
             Protocol::Steps(talk) => talk.step(input),

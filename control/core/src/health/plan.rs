@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weir_proto::address::Address;
+use weir_proto::snapshot::{Backend, Pool, Wildcards};
 use weir_proto::spec::{
     CheckStep, HealthKind, HealthSpec, PoolSpec, ProxyVersion, Span, Statuses, unescape,
 };
 
-use super::dialogue::{client_hello, startup};
+use super::dialogue::{AgentAnswer, client_hello, startup};
 
 /// One check. Backends whose plans are equal share their checks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,10 @@ pub struct CheckPlan {
 /// What is said after the connect, and what must come back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Talk {
+    /// `send`, unless it is empty; then an agent says a line.
+    Agent {
+        send: Vec<u8>,
+    },
     /// Nothing: a connect is enough.
     Silent,
     /// An HTTP request, and the statuses that are good.
@@ -75,6 +80,28 @@ impl CheckPlan {
             talk: Talk::of(spec, address),
         }
     }
+}
+
+/// The question to the agent of a backend of this pool; `None`: there is none to ask.
+pub(super) fn agent_plan(
+    pool: &Pool,
+    backend: &Backend,
+    wildcards: &Wildcards,
+) -> Option<CheckPlan> {
+    let spec = &pool.spec.agent;
+    let port = u16::try_from(spec.port?).ok()?;
+    let host = spec.host().or_else(|| backend.address.ip().map(|address| address.ip()))?;
+    let address = Address::Ip((host, port).into());
+    let usual = Duration::from_millis(spec.interval.millis);
+    Some(CheckPlan {
+        address,
+        may_be_weir: wildcards.takes(address),
+        sources: sources(&pool.spec, address).collect(),
+        intervals: Intervals { usual, fast: usual, down: usual },
+        timeout: Duration::from_millis(spec.timeout.millis),
+        header: None,
+        talk: Talk::Agent { send: spec.send.as_deref().and_then(unescape).unwrap_or_default() },
+    })
 }
 
 /// From the start of one check to the start of the next.
@@ -171,6 +198,8 @@ pub enum CheckOutcome {
     /// `refused`, `leads back to weir`, `timeout`, `unreachable`, `closed`, `status 503`,
     /// `unexpected answer "…"`, or what the backend said.
     Bad(String),
+    /// An agent's line.
+    Said(Box<AgentAnswer>),
     /// This host could not make the check: it says nothing about the backend.
     Local(String),
 }

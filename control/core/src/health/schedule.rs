@@ -42,10 +42,23 @@ pub(super) struct Schedule {
     gate: Now,
 }
 
+/// The backend that a check is of, or its agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CheckTarget {
+    pub(super) backend: BackendId,
+    pub(super) is_agent: bool,
+}
+
+impl From<BackendId> for CheckTarget {
+    fn from(backend: BackendId) -> CheckTarget {
+        CheckTarget { backend, is_agent: false }
+    }
+}
+
 /// The checks of one pool.
 #[derive(Debug, Default)]
 struct CheckQueue {
-    due: BTreeSet<(Now, BackendId)>,
+    due: BTreeSet<(Now, CheckTarget)>,
     in_flight: usize,
 }
 
@@ -119,25 +132,26 @@ impl Schedule {
         self.in_flight
     }
 
-    /// The check of `backend` was due at `before` and is at `after`; `None` is not at all.
+    /// The check of `asked` was due at `before` and is at `after`; `None` is not at all.
     pub(super) fn set(
         &mut self,
-        (pool, backend): (PoolId, BackendId),
+        (pool, asked): (PoolId, impl Into<CheckTarget>),
         before: Option<Now>,
         after: Option<Now>,
     ) {
+        let asked = asked.into();
         self.change(pool, |queue| {
             if let Some(at) = before {
-                queue.due.remove(&(at, backend));
+                queue.due.remove(&(at, asked));
             }
             if let Some(at) = after {
-                queue.due.insert((at, backend));
+                queue.due.insert((at, asked));
             }
         });
     }
 
     /// Takes the first check that is due and has a place; [`Schedule::give_back`] frees the place.
-    pub(super) fn take(&mut self, now: Now) -> Option<BackendId> {
+    pub(super) fn take(&mut self, now: Now) -> Option<CheckTarget> {
         let (at, pool) = self.next().filter(|(at, _)| *at <= now)?;
         if let Some(rate) = self.rate {
             if now < self.gate {
@@ -149,7 +163,7 @@ impl Schedule {
         }
         let mut taken = None;
         self.change(pool, |queue| {
-            taken = queue.due.pop_first().map(|(_, backend)| backend);
+            taken = queue.due.pop_first().map(|(_, asked)| asked);
             queue.in_flight += 1;
         });
         debug_assert!(taken.is_some(), "{pool:?} has nothing due at {at:?}");
@@ -256,7 +270,8 @@ mod tests {
                     self.schedule.give_back(PoolId(pool));
                     self.set(id, Now { nanos: (due.nanos + INTERVAL * MS).max(ms * MS) });
                 }
-                while let Some(id) = self.schedule.take(at(ms)) {
+                while let Some(asked) = self.schedule.take(at(ms)) {
+                    let id = asked.backend;
                     let (pool, due) = (id.0 / 10_000, self.due[&id]);
                     let late = ms - due.nanos / MS;
                     let latest = &mut self.latest[pool as usize];
@@ -325,11 +340,11 @@ mod tests {
         }
         assert_eq!(schedule.take(at(2)), None);
         assert_eq!(schedule.next_due(), Some(at(3)));
-        assert_eq!(schedule.take(at(9)), Some(BackendId(2)));
-        assert_eq!(schedule.take(at(9)), Some(BackendId(3)));
+        assert_eq!(schedule.take(at(9)), Some(BackendId(2).into()));
+        assert_eq!(schedule.take(at(9)), Some(BackendId(3).into()));
         assert_eq!((schedule.take(at(9)), schedule.next_due()), (None, None));
         schedule.give_back(PoolId(2));
-        assert_eq!(schedule.take(at(9)), Some(BackendId(4)), "pool 1 has its place in use");
+        assert_eq!(schedule.take(at(9)), Some(BackendId(4).into()), "pool 1 has its place in use");
         schedule.give_back(PoolId(1));
         schedule.set((PoolId(1), BackendId(1)), Some(at(5)), Some(at(20)));
         assert_eq!((schedule.take(at(9)), schedule.next_due()), (None, Some(at(20))));

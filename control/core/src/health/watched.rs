@@ -28,6 +28,8 @@ pub(super) struct WatchedBackend {
     pub(super) priority: u8,
     /// Its health by hand.
     pub(super) force: Option<Force>,
+    /// Its agent says that it is not up.
+    pub(super) is_called_down: bool,
     /// The next version, or the current one, does not have it any more.
     pub(super) leaves: bool,
     /// What to check; `None` if it is not checked.
@@ -90,6 +92,7 @@ impl WatchedBackend {
             weight: backend.weight,
             priority: backend.priority,
             force: None,
+            is_called_down: false,
             leaves: false,
             plan: None,
             hysteresis: Hysteresis::default(),
@@ -125,6 +128,7 @@ impl WatchedBackend {
         match self.force {
             Some(Force::Up) => return BackendHealth::Up,
             Some(Force::Down) => return BackendHealth::Down,
+            None if self.is_called_down => return BackendHealth::Down,
             None => {}
         }
         match (self.hysteresis.is_up(), self.hysteresis.is_unproven()) {
@@ -134,10 +138,15 @@ impl WatchedBackend {
         }
     }
 
+    /// Checks and connects do not decide: its health is given by hand, or its agent calls it down.
+    pub(super) fn is_overruled(&self) -> bool {
+        self.force.is_some() || self.is_called_down
+    }
+
     /// It is down, and not for failing checks alone.
     pub(super) fn is_kept(&self) -> bool {
         let unjudged = self.hysteresis.is_unproven() && self.hysteresis.is_pending();
-        self.force.is_none() && (self.hysteresis.held_until().is_some() || unjudged)
+        !self.is_overruled() && (self.hysteresis.held_until().is_some() || unjudged)
     }
 
     /// Takes over what the snapshot says. `beside`: others of the pool serve already, so that one
@@ -212,6 +221,7 @@ impl WatchedBackend {
         let (good, result) = match outcome {
             CheckOutcome::Good => (true, CheckResult::Ok),
             CheckOutcome::Bad(why) => (false, CheckResult::Failed(why)),
+            CheckOutcome::Said(_) => return None, // of an agent
             CheckOutcome::Local(why) => {
                 self.counters.local += 1;
                 self.result = CheckResult::Failed(format!("local: {why}"));

@@ -28,9 +28,9 @@ impl Leases {
     /// Goes on where another ledger was: shards that use this snapshot hold what this one does not
     /// know.
     pub fn take_over(&mut self, snapshot: &Snapshot) {
-        self.version = snapshot.version;
+        self.edition = snapshot.edition();
         for (of, most) in limits_of(snapshot) {
-            let limit = self.new_limit(most, snapshot.version, LeaseState::Unknown);
+            let limit = self.new_limit(most, snapshot.edition(), LeaseState::Unknown);
             self.limits.insert(of, limit);
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use weir_core::rate::RateLease;
-use weir_proto::ids::IdSource;
+use weir_proto::ids::{IdSource, Version};
 use weir_proto::spec::{ListenerSpec, PoolSpec, Spec};
 
 use super::*;
@@ -56,7 +56,7 @@ fn run_with(new: fn(Rate) -> RateLease, rate: u32, each: &[u64], ticks: u64) -> 
         let now = Now::from_nanos(1_000_000_000 + tick * TICK_NS);
         while words.front().is_some_and(|(at, ..)| *at <= tick) {
             let Some((_, shard, want)) = words.pop_front() else { break };
-            leases.hear(shard, Version(1), &[want]);
+            leases.hear(shard, Edition::of(Version(1)), &[want]);
         }
         let mut count = 0;
         for (index, shard) in shards.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! Control's ledger against shards that say what a test wants.
 
 use super::*;
-use weir_proto::ids::{IdSource, ListenerId};
+use weir_proto::ids::{IdSource, ListenerId, Version};
 use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Rate, Spec};
 
 /// The snapshots of one listener whose limit changes.
@@ -37,7 +37,7 @@ impl LimitVersions {
     fn say(&self, leases: &mut Leases, shard: u16, (given, held, wants): (u64, u32, bool)) {
         let wish = if wants { Wish::Needed } else { Wish::None };
         let want = Want { of: Limited::Listener(self.of()), given, held, wish };
-        leases.hear(ShardId(shard), self.now.version, &[want]);
+        leases.hear(ShardId(shard), self.now.edition(), &[want]);
     }
 }
 
@@ -132,7 +132,7 @@ fn a_word_of_before_the_limit_is_not_about_it() {
     let before = config.now.version;
     config.adopt(&mut leases, Some(3));
     let want = Want { of: Limited::Listener(config.of()), given: 0, held: 0, wish: Wish::Needed };
-    leases.hear(ShardId(0), before, &[want]);
+    leases.hear(ShardId(0), Edition::of(before), &[want]);
     assert_eq!(sent(&mut leases, 0), None);
 }
 
@@ -215,7 +215,7 @@ fn wish(
     (shard, of): (u16, Limited),
     (given, held, wish): (u64, u32, Wish),
 ) {
-    leases.hear(ShardId(shard), config.now.version, &[Want { of, given, held, wish }]);
+    leases.hear(ShardId(shard), config.now.edition(), &[Want { of, given, held, wish }]);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_limit_of_the_next_version_is_known_before_shards_have_it() {
     config.now = first;
     let next = spec(&mut config, Some(2), &["a"]);
     let pool = next.pool("web").unwrap();
-    leases.prepare(pool, config.now.pool("web"), next.version);
+    leases.prepare(pool, config.now.pool("web"), next.edition());
     assert_eq!(mosts(&leases), [2]);
     // It is built by the version that knows no limit: it may use any number until it says more.
     leases.ended(ShardId(1), Now::default());

@@ -109,7 +109,7 @@ pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
 pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit, Refusal> {
     let (pool, backend) = names::backend(current, name)?;
     let mut edit = change(current, (pool, backend), |spec| spec.state = state);
-    edit.undo = Some(format!("weirctl backend {} {name}", backend.admin.word()));
+    edit.undo = Some(format!("weirctl backend {} {name}", backend.configured.admin.word()));
     Ok(edit)
 }
 
@@ -117,7 +117,7 @@ pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit
 pub(super) fn weight(current: &Snapshot, name: &str, weight: u16) -> Result<Edit, Refusal> {
     let (pool, backend) = names::backend(current, name)?;
     let mut edit = change(current, (pool, backend), |spec| spec.weight = weight);
-    edit.undo = Some(format!("weirctl backend weight {name} {}", backend.weight));
+    edit.undo = Some(format!("weirctl backend weight {name} {}", backend.configured.weight));
     Ok(edit)
 }
 
@@ -140,10 +140,10 @@ pub(super) fn several(
             kills.insert(backend.id);
         }
         let Some(pool) = spec.pool.get_mut(pool.name.as_str()) else { continue };
-        let (word, key) = (backend.admin.word(), backend.name.as_str());
+        let (word, key) = (backend.configured.admin.word(), backend.name.as_str());
         match act {
             BackendAct::State(_) => words.insert(word.to_owned()),
-            BackendAct::Weight(_) => words.insert(backend.weight.to_string()),
+            BackendAct::Weight(_) => words.insert(backend.configured.weight.to_string()),
             BackendAct::Remove { .. } => pool.backend.remove(key).is_some(),
         };
         let Some(entry) = pool.backend.get_mut(key) else { continue };

@@ -1,6 +1,7 @@
 //! The page that Prometheus reads: every metric, its type and its help. Pure: all is handed in, and
 //! copied, so that another thread makes the page.
 
+mod agents;
 mod discovery;
 mod figures;
 mod page;
@@ -23,6 +24,7 @@ use page::Page;
 pub use process::Process;
 use weir_control_core::aggregate::{BackendTotals, ShardTotals};
 use weir_control_core::control::Cause;
+use weir_control_core::health::AgentCounts;
 
 /// The value of Content-Type for [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -242,6 +244,7 @@ struct BackendRow<'a> {
     totals: BackendTotals,
     /// Absent for one that is gone from the configuration and still holds sessions.
     live: Option<(&'a Backend, HealthCounts)>,
+    agent: Option<AgentCounts>,
 }
 
 impl BackendRow<'_> {
@@ -257,6 +260,7 @@ fn backend_rows(input: &MetricsInput) -> Vec<BackendRow<'_>> {
         name: backend.name.as_str(),
         totals: figures.totals,
         live: Some((backend, figures.health)),
+        agent: figures.agent,
     });
     let mut rows: Vec<_> = here.collect();
     let mut names = BTreeSet::new();
@@ -266,7 +270,7 @@ fn backend_rows(input: &MetricsInput) -> Vec<BackendRow<'_>> {
         let pool_here = input.snapshot.pool(pool);
         let is_here = pool_here.is_some_and(|pool| pool.backend(name).is_some());
         if !is_here && names.insert((pool, name)) {
-            rows.push(BackendRow { pool, name, totals: *totals, live: None });
+            rows.push(BackendRow { pool, name, totals: *totals, live: None, agent: None });
         }
     }
     rows
@@ -299,7 +303,7 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
     }
     let mut family = page.gauge("weir_backend_weight", "The backend's weight.");
     for (row, (backend, _)) in live() {
-        family.row(&row.labels(), backend.weight);
+        family.row(&row.labels(), backend.configured.weight);
     }
     let mut family = page.gauge("weir_backend_sessions", "Sessions that are open now.");
     for row in rows {
@@ -310,6 +314,7 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
     for row in rows {
         family.row(&row.labels(), row.totals.connecting);
     }
+    agents::agents(page, rows);
     backend_limits(page, rows);
     let counts = rows.iter().map(|row| (row.labels().to_vec(), row.totals.counts));
     page.counters(&counts.collect::<Vec<_>>());

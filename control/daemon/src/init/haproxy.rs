@@ -1,6 +1,7 @@
 //! haproxy.cfg: lines, sections, and from them a draft.
 
 mod address;
+mod agent;
 mod checks;
 mod join;
 mod lexer;

@@ -442,6 +442,7 @@ fn headers_of_nginx_are_of_the_pool_and_of_the_listener() {
     assert!(own.notes.iter().any(|note| note.why.starts_with("weir refuses clients")));
 }
 
+mod agents;
 mod discover;
 mod notes;
 mod rules;

@@ -1,5 +1,6 @@
 //! What the daemon answers to questions: the snapshot, the aggregate and the health, put together.
 
+mod agent;
 mod discovery;
 
 use weir_core::base::clock::Now;
@@ -226,6 +227,7 @@ impl Queries<'_> {
         warnings.extend(self.early_warnings());
         warnings.extend(self.checks_warning());
         warnings.extend(self.discovery_warnings());
+        warnings.extend(self.agent_warnings());
         if control.rollout.is_late() {
             let (waiting, version) = (control.rollout.waiting(), control.rollout.edition());
             warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
@@ -410,13 +412,14 @@ impl Queries<'_> {
             name: format!("{}/{}", pool.name, backend.name),
             address: backend.address.to_string(),
             state: self.state(backend),
-            weight: backend.weight,
+            weight: backend.configured.weight,
             priority: backend.priority,
             force: backend.force,
             max_sessions: backend.max_sessions,
             connecting_max: backend.connecting,
             connect_rate_per_s: backend.connect_rate.map(weir_proto::spec::Rate::events),
             discovered: backend.is_discovered,
+            agent: self.agent_row(backend.id),
             check: self.control.health.row(backend.id, self.now),
             ..counted(self.control.aggregate.backend(backend.id))
         }
@@ -480,5 +483,6 @@ fn counted(totals: BackendTotals) -> BackendRow {
         check: CheckRow { result: CheckResult::Off, since_s: 0.0, hold_s: 0.0 },
         removed: false,
         discovered: false,
+        agent: None,
     }
 }

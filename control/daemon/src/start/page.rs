@@ -50,6 +50,7 @@ async fn figures(shared: &Shared) -> MetricsInput {
     let row = |queries: &Queries<'_>, backend: &&Backend| BackendFigures {
         totals: queries.control.aggregate.backend(backend.id),
         health: health(queries.control, backend, queries.now),
+        agent: queries.control.health.agent(backend.id).map(|agent| agent.counts),
     };
     input.backends = shared.in_slices(&backends, BACKENDS_SLICE, row).await;
     input

@@ -60,6 +60,7 @@ impl SimProcess {
         wires.bind_errors = self.faults.bind_errors;
         wires.found = std::mem::take(&mut self.wires.borrow_mut().found);
         self.names.forget();
+        self.agents.forget();
         *self.wires.borrow_mut() = wires;
         self.cells = self.shards();
         let (disk, wires, now) = (&self.disk, &self.wires, self.street.now);

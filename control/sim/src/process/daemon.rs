@@ -11,7 +11,7 @@ use weir_control_core::control::{
     AskedChange, BACKENDS_SLICE, ChangeId, ChangeOutcome, Clocks, Control, Fleet, Input, Output,
     Phase, Setup,
 };
-use weir_control_core::health::{Check, CheckOutcome};
+use weir_control_core::health::{Check, CheckOutcome, Talk};
 use weir_control_core::record::{Record, Retention};
 use weir_control_core::resolve::Lookup;
 use weir_control_core::session_log::{LineMaker, LogFormat, LoggedSessions};
@@ -89,6 +89,8 @@ pub(super) struct Daemon {
     ways_back: Vec<(u64, u64)>,
     /// Checks that are to be made.
     checks: Vec<Check>,
+    /// Questions to agents that were not asked yet.
+    pub(super) questions: Vec<Check>,
     /// Look-ups that were not made yet.
     pub(super) lookups: Vec<Lookup>,
     /// How many changes control was given.
@@ -186,6 +188,7 @@ impl Daemon {
             proposed: Vec::new(),
             ways_back: Vec::new(),
             checks: Vec::new(),
+            questions: Vec::new(),
             lookups: Vec::new(),
             changes: 0,
             next_tick: now,
@@ -227,7 +230,10 @@ impl Daemon {
                 Output::Found { id, found } => self.on_answered(id, found.answer()),
                 Output::Plan(job) => self.give(Input::Planned(job.run().into()), moment),
                 Output::Append(record) => self.store.ask(record),
-                Output::Check(check) => self.checks.push(check),
+                Output::Check(check) => match check.plan.talk {
+                    Talk::Agent { .. } => self.questions.push(check),
+                    _ => self.checks.push(check),
+                },
                 Output::RollBack { version, to, .. } => ways_back.push((version, to)),
                 Output::SessionLog(logged) => check_lines(*logged),
                 Output::Resolve(lookup) => self.lookups.push(lookup),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use weir_control_core::control::Control;
 use weir_control_core::leases::{Leased, limits_of_backend};
 use weir_engine_sim::check::rates::RateBuckets;
+use weir_proto::ids::Edition;
 use weir_proto::order::Limited;
 use weir_proto::spec::Rate;
 
@@ -23,8 +24,8 @@ pub(super) struct Limits {
     leased: BTreeMap<Limited, Leased>,
     rates: Rates,
     sources: SourcesEverywhere,
-    /// The version that every shard used.
-    everywhere: Option<u64>,
+    /// The edition that every shard used.
+    everywhere: Option<Edition>,
 }
 
 impl Limits {
@@ -51,7 +52,13 @@ impl Limits {
     fn check_credits(&mut self, control: &Control, cells: &[SimShard]) -> Result<(), String> {
         let version = control.snapshot.version.0;
         let mut live = cells.iter().filter(|cell| cell.is_live());
-        let now = live.all(|cell| cell.version == version).then_some(version);
+        // A mark of an agent changes limits under the same version.
+        let edition = control.snapshot.edition();
+        let uses_it = |cell: &SimShard| {
+            let view = cell.table().map(|table| table.view().edition);
+            cell.version == version && view.is_none_or(|view| view == edition)
+        };
+        let now = live.all(uses_it).then_some(edition);
         let everywhere = now.is_some() && std::mem::replace(&mut self.everywhere, now) == now;
         self.everywhere = now;
         let mut before = BTreeMap::new();

@@ -58,6 +58,7 @@ impl SimProcess {
         }
         self.disk.set_faults(false, 0);
         self.names.calm();
+        self.agents.calm();
         self.disk.clear_trap();
         self.trap = false;
         self.wires.borrow_mut().bind_errors = 0;

@@ -41,6 +41,46 @@ pub static POOL: &[Setting<PoolSpec>] = &[
     health::STEPS,
     health::PANIC,
     health::SLOW_START,
+    row(
+        ("agent.port", "agent.port"),
+        Form::Count { min: 1, max: 65_535 },
+        Effect::Checks,
+        optional!(Count, agent.port),
+        "Where each backend's agent listens: weir connects to it again and again and reads one \
+         line, by which the backend sets its own weight (`75%`), lower limit of sessions \
+         (`maxconn:30`), state (`ready`, `drain`, `maint`) and health (`up`, `down`, `failed`, \
+         `stopped`, with `# reason`). That counts until the agent says otherwise, and is no \
+         version; an operator's word goes before it. Absent: none is asked, and what they have \
+         said is forgotten.",
+    ),
+    row(
+        ("agent.address", "agent.address"),
+        Form::Text { example: "\"10.0.0.9\"" },
+        Effect::Checks,
+        optional!(Text, agent.address),
+        "The host of one agent for all backends of the pool. Absent: each backend's own.",
+    ),
+    row(
+        ("agent.interval", "agent.interval_s"),
+        SPAN,
+        Effect::Checks,
+        field!(Span, agent.interval),
+        "From the start of one question to the start of the next, give or take a tenth.",
+    ),
+    row(
+        ("agent.timeout", "agent.timeout_s"),
+        SPAN,
+        Effect::Checks,
+        field!(Span, agent.timeout),
+        "For the connect and the answer together. An agent that gives none changes nothing.",
+    ),
+    row(
+        ("agent.send", "agent.send"),
+        Form::Text { example: "\"web\\n\"" },
+        Effect::Checks,
+        optional!(Text, agent.send),
+        "Sent to the agent after the connect, with the escapes of `health.send`. Absent: nothing.",
+    ),
     always(row(
         ("timeout.connect", "timeout.connect_s"),
         SPAN,

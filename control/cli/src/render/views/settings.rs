@@ -48,6 +48,7 @@ pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)
             ("proxy protocol".to_owned(), proxy_protocol(settings, run, style).into())
         }
         Some("per_source") => ("per source".to_owned(), per_source(settings, run, style).into()),
+        Some("agent") => ("agent".to_owned(), agent(settings, run, style).into()),
         Some("discover") => ("discover".to_owned(), discover(run, style).into()),
         Some("redispatch") => ("redispatch".to_owned(), redispatch(settings, style).into()),
         Some(table) => (table.to_owned(), listed(run, style).into()),
@@ -132,6 +133,12 @@ fn redispatch(settings: &ShownSettings, style: Style) -> String {
         None if is_off => "off".to_owned(),
         None => "while nothing was sent".to_owned(),
     }
+}
+
+/// As in `port 9999, interval 2s, timeout 1s`.
+fn agent(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> String {
+    let is_asked = settings.get("agent.port").is_some();
+    if is_asked { listed_set(run, style) } else { "-".to_owned() }
 }
 
 /// As in `dns web.internal:443, refresh 10s`.

@@ -32,6 +32,7 @@ pub(crate) fn backend() -> BackendRow {
         check: CheckRow { result: CheckResult::Ok, since_s: 7384.25, hold_s: 0.0 },
         removed: false,
         discovered: false,
+        agent: None,
     }
 }
 
@@ -232,6 +233,7 @@ fn a_pool_shows_its_settings_and_backends() {
 name            web
 strategy        least-conn
 health          http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
+agent           -
 timeout         connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s, queue 5s, lifetime -
 queue           size 1000
 redispatch      while nothing was sent

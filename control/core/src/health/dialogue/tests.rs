@@ -258,3 +258,59 @@ fn http_expects_statuses() {
     assert!(request.starts_with("HEAD / HTTP/1.1\r\nHost: a.example:8080\r\n"), "{request}");
     assert_eq!(plan(&whole).address.port(), Some(81));
 }
+
+/// The outcome of an agent that says this in pieces of `size`, and then ends; how many of its bytes
+/// were read.
+fn asked(line: &[u8], size: usize) -> (CheckOutcome, usize) {
+    let talk = Talk::Agent { send: b"web\n".to_vec() };
+    let mut dialogue = Dialogue::new(&talk);
+    assert_eq!(dialogue.step(), Move::Send(b"web\n".to_vec()));
+    let (mut chunks, mut read) = (line.chunks(size), 0);
+    loop {
+        match dialogue.step() {
+            Move::Send(bytes) => panic!("it says {bytes:?} again"),
+            Move::Receive => match chunks.next() {
+                Some(chunk) => {
+                    read += chunk.len();
+                    dialogue.receive(chunk);
+                }
+                None => dialogue.end(),
+            },
+            Move::Part { outcome, farewell } => {
+                assert!(farewell.is_empty());
+                return (outcome, read);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_agent_says_one_line_however_it_is_cut_and_no_more_is_read() {
+    let said = |line: &[u8]| CheckOutcome::Said(Box::new(AgentAnswer::read(line)));
+    let bad = |why: &str| CheckOutcome::Bad(why.to_owned());
+    for size in [1, 2, 3, 7, 100] {
+        for (line, outcome) in [
+            (&b"75% up\n"[..], said(b"75% up")),
+            (b"75% up\r\ndrain\n", said(b"75% up")),
+            (b"75% up\rdrain", said(b"75% up")),
+            (b"75% up", said(b"75% up")),
+            (b"\n", said(b"")),
+            (b"\ndown\n", said(b"")),
+            (b"\0\0up\n", said(b"\0\0up")),
+            (b"", bad("closed")),
+        ] {
+            assert_eq!(asked(line, size).0, outcome, "{} by {size}", line.escape_ascii());
+        }
+    }
+    let endless = vec![b'u'; 1 << 20];
+    for size in [1, 1000, 2048] {
+        let (outcome, read) = asked(&endless, size);
+        assert_eq!(outcome, bad("no end of a line within 1024 bytes"));
+        assert!(read < AGENT_LINE_MAX + size, "{read} bytes");
+    }
+    let mut long = vec![b' '; AGENT_LINE_MAX - 3];
+    long.extend(b"up\n");
+    assert_eq!(asked(&long, 7).0, said(b"up"), "the longest");
+    long.insert(0, b' ');
+    assert_eq!(asked(&long, 7).0, bad("no end of a line within 1024 bytes"));
+}

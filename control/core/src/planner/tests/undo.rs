@@ -136,6 +136,10 @@ fn others<S>(setting: &Setting<S>) -> Vec<Pairs> {
             };
             vec![with(&["health.kind=http"], value)]
         }
+        ("agent.address", _) => vec![with(&["agent.port=9"], "10.0.0.9")],
+        (key, form) if key.starts_with("agent.") && key != "agent.port" => {
+            vec![with(&["agent.port=9"], &form.example().to_string())]
+        }
         ("discover.dns", _) => vec![with(&[], "a.b:1")],
         ("discover.srv", _) => vec![with(&[], "_a._tcp.b.")],
         (key, form) if key.starts_with("discover.") => {

@@ -7,6 +7,7 @@ use weir_control_core::aggregate::{
     Aggregate, BackendTotals, Durations, ListenerTotals, PoolTotals, ShardTotals,
 };
 use weir_control_core::control::ShardHistory;
+use weir_control_core::health::AgentCounts;
 use weir_control_core::resolve::LookupCounts;
 use weir_proto::answer::GroupRow;
 use weir_proto::answer::TaskKind;
@@ -151,6 +152,8 @@ pub struct DiscoveryFigures {
 pub struct BackendFigures {
     pub totals: BackendTotals,
     pub health: HealthCounts,
+    /// Of its agent, if it has one.
+    pub agent: Option<AgentCounts>,
 }
 
 /// One backend's health and checks since it was first heard of.

@@ -14,6 +14,7 @@ use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 use super::*;
 use weir_control_core::aggregate::Aggregate;
 use weir_control_core::control::ShardHistory;
+use weir_control_core::health::AgentCounts;
 use weir_proto::snapshot::Snapshot;
 
 /// The health of one backend: `up`, or held down.
@@ -114,6 +115,7 @@ fn page(spec: &Spec) -> String {
     let backends = snapshot.backends().map(|(_, it)| BackendFigures {
         totals: aggregate.backend(it.id),
         health: health(it.id == up),
+        agent: Some(AgentCounts { answered: 5, failed: 2, local: 1 }),
     });
     let gone = aggregate.lingering_totals();
     let input = MetricsInput {

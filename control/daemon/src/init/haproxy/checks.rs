@@ -425,7 +425,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Bytes as weir.toml writes those of a check.
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     let mut out = String::new();
     for byte in bytes {
         match byte {

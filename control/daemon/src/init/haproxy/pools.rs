@@ -5,6 +5,7 @@ use weir_proto::spec::{
     RETRY_ATTEMPTS_MAX, Span,
 };
 
+use super::agent;
 use super::proxy::{Given, ProxySection, ProxySettings, ServerLine};
 use super::server::ServerOptions;
 use super::source;
@@ -34,6 +35,7 @@ pub(super) fn settings(
     retries(of, &mut pool, notes);
     pool.keepalive = of.server_keepalive.clone();
     pool.health = health(backend, notes);
+    pool.agent = agent::of(backend, notes);
     pool.proxy_protocol = proxy_protocol(backend, notes);
     pool.on_down = on_down(backend, notes);
     pool.source = source::of(backend, notes);
@@ -41,7 +43,7 @@ pub(super) fn settings(
 }
 
 /// A time that counts: 0 is none.
-fn counting(given: &Given<u64>) -> Option<(&At, u64)> {
+pub(super) fn counting(given: &Given<u64>) -> Option<(&At, u64)> {
     given.as_ref().map(|(at, millis)| (at, *millis)).filter(|(_, millis)| *millis > 0)
 }
 

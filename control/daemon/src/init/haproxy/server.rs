@@ -2,6 +2,7 @@
 
 use weir_proto::spec::ProxyVersion;
 
+use super::agent::AgentOptions;
 use super::lexer::Word;
 use super::unsupported::{BIND_WORDS, OptionWord, SERVER_WORDS};
 use crate::init::note::{At, Remark, note, quoted, warning};
@@ -30,6 +31,7 @@ pub(super) struct ServerOptions {
     pub(super) is_tls: bool,
     /// Its sessions end when it goes down.
     pub(super) is_cut_when_down: bool,
+    pub(super) agent: AgentOptions,
     /// Where it is connected to from, as written.
     pub(super) source: Option<String>,
     sends_v1: bool,
@@ -93,6 +95,8 @@ impl ServerOptions {
             "no-backup" => self.is_backup = false,
             "disabled" => self.is_disabled = true,
             "enabled" => self.is_disabled = false,
+            "agent-check" => self.agent.is_asked = true,
+            "no-agent-check" => self.agent.is_asked = false,
             "ssl" => self.is_tls = true,
             "no-ssl" => self.is_tls = false,
             "check-ssl" => self.is_checked_over_tls = true,
@@ -127,14 +131,18 @@ impl ServerOptions {
             "maxconn" => (&mut self.maxconn, value.parse().ok()),
             "maxqueue" => (&mut self.maxqueue, value.parse().ok()),
             "slowstart" => (&mut self.slow_start_ms, units::haproxy_millis(value)),
-            "source" => {
-                self.source = Some(value.to_owned());
+            "agent-inter" => (&mut self.agent.inter_ms, units::haproxy_millis(value)),
+            "agent-port" => (&mut self.agent.port, port(value)),
+            "source" | "agent-addr" | "agent-send" => {
+                let text = match word {
+                    "source" => &mut self.source,
+                    "agent-addr" => &mut self.agent.address,
+                    _ => &mut self.agent.send,
+                };
+                *text = Some(value.to_owned());
                 return;
             }
-            "port" => {
-                let port = value.parse().ok().filter(|port| (1..=65_535).contains(port));
-                (&mut self.check_port, port)
-            }
+            "port" => (&mut self.check_port, port(value)),
             "on-marked-down" => return self.no_value(at, word, value),
             "proxy-v2-options" => return self.fields(at, value),
             _ => {
@@ -171,6 +179,10 @@ impl ServerOptions {
     }
 }
 
+fn port(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|port| (1..=65_535).contains(port))
+}
+
 /// Words of a server that have a value and are carried over.
 const VALUED: &[&str] = &[
     "weight",
@@ -186,6 +198,10 @@ const VALUED: &[&str] = &[
     "addr",
     "on-marked-down",
     "source",
+    "agent-addr",
+    "agent-inter",
+    "agent-port",
+    "agent-send",
     "proxy-v2-options",
 ];
 

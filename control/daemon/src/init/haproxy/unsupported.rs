@@ -71,8 +71,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
     row(("observe", 1, NOTE, "weir takes failed connects of sessions into account by itself", "")),
     row(("on-error", 1, NOTE, "weir takes failed connects of sessions into account by itself", "")),
     row(("error-limit", 1, NOTE, "weir decides by itself after how many failed connects", "")),
-    row(("agent-*", 1, WARN, "weir asks no agent", "change weights by `weirctl backend weight`")),
-    row(("no-agent-check", 0, None, "", "")),
     row((
         "track",
         1,
