@@ -1,10 +1,10 @@
 //! Control → shard [`Order`], shard → control [`Report`]. Both cross bounded channels that nobody
 //! ever waits on.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::bind_address::BindAddress;
 use crate::ids::{BackendId, Edition, ListenerId, ShardId, Version};
 use crate::reason::ConnectFault;
 use crate::session::{SessionPage, SessionSearch};
@@ -69,7 +69,7 @@ pub enum BackendHealth {
 /// One bound address of a listener, for one shard.
 #[derive(Debug)]
 pub struct ListenerSocket {
-    pub address: SocketAddr,
+    pub address: BindAddress,
     pub socket: OwnedFd,
 }
 

@@ -10,7 +10,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use weir_proto::bind_address::BindAddress;
 use weir_proto::order::ListenerSocket;
 
 /// The number of the order, then the place of the first socket in it.
@@ -33,7 +33,7 @@ const SOCKETS_MAX: usize = 253;
 #[derive(Clone, Debug)]
 pub(super) struct Handed {
     number: u64,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<BindAddress>,
 }
 
 /// Control's end.
@@ -138,7 +138,7 @@ mod tests {
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports = listeners.iter().map(|it| it.local_addr().unwrap().port()).collect();
         let socket = |it: TcpListener| ListenerSocket {
-            address: it.local_addr().unwrap(),
+            address: it.local_addr().unwrap().into(),
             socket: it.into(),
         };
         (listeners.into_iter().map(socket).collect(), ports)
@@ -169,7 +169,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for count in [1_u16, 252, 253, 254, 506, 4_000] {
             let some = (0..count).map(|number| ListenerSocket {
-                address: ([127, 0, 0, 1], number).into(),
+                address: std::net::SocketAddr::from(([127, 0, 0, 1], number)).into(),
                 socket: listener.try_clone().unwrap().into(),
             });
             let handed = fd_sender.give(&some.collect::<Vec<_>>()).unwrap();

@@ -47,7 +47,7 @@ impl Rig {
         };
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
-        let sockets = vec![ListenerSocket { address, socket: socket.into() }];
+        let sockets = vec![ListenerSocket { address: address.into(), socket: socket.into() }];
         let bell = engine.take_bell().expect("not taken yet");
         let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets, health: Vec::new() };
         engine.send(ShardId(0), order).expect("there is room");

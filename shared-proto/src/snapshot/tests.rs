@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spec::{Admin, BackendSpec, DiscoverSpec, HealthKind};
+use core::net::SocketAddr;
 
 fn spec_with(pool: PoolSpec) -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);

@@ -41,6 +41,14 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
          not have them.",
     ),
     row(
+        ("v6only", "v6only"),
+        Form::Flag,
+        Effect::Placement,
+        field!(Flag, v6only),
+        "`true`: IPv6 addresses take IPv6 clients only. `false`: `[::]` takes IPv4 clients, too, who \
+         are IPv4 clients everywhere, as in lists of networks. A change binds new sockets.",
+    ),
+    row(
         ("max-sessions", "max_sessions"),
         Form::Count { min: 0, max: u32::MAX },
         Effect::Admission,
