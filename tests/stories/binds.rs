@@ -2,12 +2,15 @@
 //! clients come in.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command};
 
 use serde_json::Value;
 use weir_tests::clock;
 use weir_tests::namespace;
-use weir_tests::net::{Peer, Script};
+use weir_tests::net::{Backend, Peer, Script, own_ip};
 use weir_tests::story::{Plan, Set};
+use weir_tests::weir::Ran;
 
 /// In the namespace every port is free.
 const BOTH: &str = "[::]:443";
@@ -77,13 +80,95 @@ fn a_listener_begins_and_ceases_to_take_ipv4_while_it_serves() {
         old.echo(b"the session stays");
         set.weir.ok(&["listener", "add", "four", "0.0.0.0:443", "--pool", "web"]);
         served(at("127.0.0.1"));
-        let refusal = set.weir.ctl(&["listener", "set", "both", "v6only=false"]).expect_code(2);
-        let said = refusal.to_string();
-        assert!(said.contains("four") && said.contains("both"), "{said}");
+        let why = "listener.four.bind: 0.0.0.0:443 is bound twice: [::]:443 of listener both has";
+        set.weir.refuses(&["listener", "set", "both", "v6only=false"], why);
         set.weir.ok(&["listener", "remove", "four"]);
         set.weir.ok(&["listener", "set", "both", "v6only=false"]);
         clock::wait_for("IPv4 clients again", || Peer::try_connect(at("127.0.0.1")).is_ok());
         let alone = set.weir.ctl(&["listener", "set", "web", "v6only=false"]);
         assert!(alone.to_string().contains("only [::] takes IPv4"), "{alone}");
+    });
+}
+
+/// A network namespace on the other end of a link; it ends with its process.
+struct Host(Child);
+
+impl Host {
+    /// One at the end of a link that is `interface` here, with the address 10.NET.0.1.
+    fn behind(interface: &str, net: u8) -> Host {
+        let sleeps = Command::new("unshare").args(["--net", "sleep", "600"]).spawn();
+        let host = Host(sleeps.expect("unshare is there"));
+        let pid = host.0.id().to_string();
+        let space = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+        clock::wait_for("the other namespace", || space(&pid) != space("self"));
+        ip(&["link", "add", interface, "type", "veth", "peer", "name", "far", "netns", &pid]);
+        ip(&["address", "add", &format!("10.{net}.0.1/24"), "dev", interface]);
+        ip(&["link", "set", interface, "up"]);
+        host.run(&["ip", "address", "add", &format!("10.{net}.0.2/24"), "dev", "far"]);
+        host.run(&["ip", "link", "set", "far", "up"]);
+        host
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &self.0.id().to_string()]).args(words);
+        Ran::of(&mut command).expect_code(0).stdout
+    }
+
+    /// Who serves a client of this host there; empty if it is refused.
+    fn asks(&self, to: &str) -> String {
+        let (ip, port) = to.split_once(':').expect("an address");
+        let script = format!(
+            "exec 3<>/dev/tcp/{ip}/{port} 2>/dev/null && read -r -t 20 line <&3; echo \"$line\""
+        );
+        self.run(&["bash", "-c", &script]).trim().to_owned()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ip(words: &[&str]) {
+    Ran::of(Command::new("ip").args(words)).expect_code(0);
+}
+
+#[test]
+fn two_interfaces_have_a_listener_each_at_the_same_address() {
+    const NAME: &str = "binds::two_interfaces_have_a_listener_each_at_the_same_address";
+    namespace::story(NAME, &[], || {
+        let mut set = Plan::new(1, Script::Banner).shards(2).start();
+        let other = Backend::start("b2", own_ip(), Script::Banner);
+        set.weir.ok(&["pool", "add", "other", "health.kind=none"]);
+        set.weir.ok(&["backend", "add", "other/b2", &other.address.to_string()]);
+        let one = ["listener", "add", "one", "0.0.0.0:443", "--pool", "web", "interface=one"];
+        set.weir.refuses(&one, "this host has no interface one");
+        let first = Host::behind("one", 1);
+        let second = Host::behind("two", 2);
+        set.weir.ok(&one);
+        set.weir.ok(&["listener", "add", "two", "0.0.0.0:443", "--pool", "other", "interface=two"]);
+        assert_eq!(first.asks("10.1.0.1:443"), "b1");
+        assert_eq!(second.asks("10.2.0.1:443"), "b2");
+        assert!(Peer::try_connect(at("127.0.0.1")).is_err(), "no listener is on loopback");
+        let again = ["listener", "add", "three", "0.0.0.0:443", "--pool", "web", "interface=two"];
+        set.weir.refuses(&again, "0.0.0.0:443 on two is bound twice: listener three has it, too");
+        // By any interface, beside the one that has a listener of its own.
+        set.weir.ok(&["listener", "set", "two", "interface="]);
+        assert_eq!(Peer::connect(at("127.0.0.1")).line(), "b2");
+        assert_eq!(first.asks("10.1.0.1:443"), "b1");
+        set.weir.ok(&["listener", "set", "two", "interface=two"]);
+        // A start without the interface binds what it can, and the rest when it comes.
+        set.weir.kill();
+        drop(second);
+        clock::wait_for("the link to go", || !Path::new("/sys/class/net/two").exists());
+        set.weir.run();
+        let row = set.weir.json(&["listener", "show", "two"])["unbound"].to_string();
+        assert!(row.contains("0.0.0.0:443 on two") && row.contains("no interface two"), "{row}");
+        assert_eq!(first.asks("10.1.0.1:443"), "b1");
+        let second = Host::behind("two", 2);
+        clock::wait_for("the listener of the link", || second.asks("10.2.0.1:443") == "b2");
     });
 }

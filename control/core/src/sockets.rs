@@ -9,6 +9,9 @@ use weir_proto::order::ListenerSocket;
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Listener, Snapshot};
 
+/// No such interface (asm-generic/errno-base.h).
+const ENODEV: i32 = 19;
+
 /// The sockets of one version for every shard: the n-th entry is for shard n.
 pub type Sockets = Vec<Vec<ListenerSocket>>;
 
@@ -155,6 +158,11 @@ impl BindError {
                     if address.address.is_ipv6() { "ipv6" } else { "ipv4" }
                 ),
             ),
+            _ if error.raw_os_error() == Some(ENODEV) => {
+                let interface = address.interface.map(|it| it.to_string()).unwrap_or_default();
+                let why = format!("this host has no interface {interface}");
+                (why, "see the interfaces: ip -br link".to_owned())
+            }
             _ => (error.to_string(), "see the limits: weir doctor".to_owned()),
         }
     }

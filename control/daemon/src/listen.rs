@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+use socket2::SockRef;
 use weir_control_core::sockets::{BindError, BindPlan, BoundSockets, open_in};
 use weir_proto::bind_address::BindAddress;
 use weir_proto::snapshot::{Listener, Snapshot};
@@ -52,8 +53,11 @@ fn bind_for_all(
 ) -> Result<Vec<OwnedFd>, Errno> {
     // SO_REUSEPORT would let us in beside another weir of the same user, which would then get a
     // part of our sessions. So somebody else's listener is looked for without it.
-    if !plan.held.iter().any(|held| held.overlaps(&address)) {
-        open(address, false, listener.freebind)?;
+    for family in address.families() {
+        let alone = BindAddress { address: family, takes_ipv4: false, ..address };
+        if !plan.held.iter().any(|held| held.overlaps(&alone)) {
+            open(alone, false, listener.freebind)?;
+        }
     }
     (0..shards).map(|_| open(address, true, listener.freebind)).collect()
 }
@@ -90,6 +94,11 @@ fn open(at: BindAddress, reuse_port: bool, freebind: bool) -> Result<OwnedFd, Er
     }
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, !at.takes_ipv4)?;
+    }
+    if let Some(interface) = at.interface {
+        SockRef::from(&socket)
+            .bind_device(Some(interface.as_str().as_bytes()))
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     }
     match (freebind, address.is_ipv6()) {
         (false, _) => {}
@@ -248,6 +257,42 @@ pub(crate) mod tests {
         let refusal = bind_new(&empty, &after, 1).unwrap_err().refusal();
         assert!(refusal.message.contains("no interface"), "{refusal:?}");
         assert!(refusal.hint.contains("freebind = true below [listener.a]"), "{refusal:?}");
+    }
+
+    #[test]
+    fn a_socket_is_on_its_interface_and_one_that_is_not_there_is_named() {
+        let at = free("127.0.0.1");
+        let empty = Snapshot::empty();
+        let on = |interface: &str| {
+            let mut after = snapshot(&[("a", &[at])], &empty, &mut IdSource::default());
+            after.listeners[0].interface = Some(interface.parse().unwrap());
+            after
+        };
+        let bound = bind_new(&empty, &on("lo"), 1).unwrap();
+        let device = SockRef::from(&bound[0][0].socket).device().unwrap();
+        assert_eq!(device.as_deref(), Some(&b"lo"[..]));
+        assert_eq!(bound[0][0].address.interface.unwrap().as_str(), "lo");
+        let refusal = bind_new(&empty, &on("not-there"), 1).unwrap_err().refusal();
+        assert!(refusal.message.contains("this host has no interface not-there"), "{refusal:?}");
+        assert!(refusal.hint.contains("ip -br link"), "{refusal:?}");
+    }
+
+    #[test]
+    fn a_program_that_has_the_ipv4_half_is_seen() {
+        let mine = free("::");
+        let theirs = SocketAddr::from(([0; 4], mine.port()));
+        let other = open(theirs.into(), true, false).unwrap();
+        rustix::net::listen(&other, 8).unwrap();
+        let empty = Snapshot::empty();
+        let first = snapshot(&[("a", &[mine])], &empty, &mut IdSource::default());
+        bind_new(&empty, &first, 1).unwrap();
+        // We hold the IPv6 half already, and the probe is for the other one.
+        let mut both = first.clone();
+        both.listeners[0].v6only = false;
+        assert!(bind_new(&first, &both, 1).unwrap_err().is_in_use());
+        drop(other);
+        let bound = bind_new(&first, &both, 1).unwrap();
+        assert!(!sockopt::ipv6_v6only(&bound[0][0].socket).unwrap());
     }
 
     #[test]

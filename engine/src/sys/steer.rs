@@ -193,4 +193,24 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_socket_of_both_families_has_a_program_for_each() {
+        let by =
+            SteeredBy::Source { mask_v4: 0xffff_ff00, mask_v6: u128::MAX, factor: 0x9e37_79b1 };
+        let steering = Steering { sockets: 3, by };
+        let all = group("[::]:0".parse().unwrap(), 3);
+        let at = all[0].local_addr().unwrap();
+        let both = BindAddress { takes_ipv4: true, ..at.into() };
+        steer(Leg(all[0].as_raw_fd()), &both, Some(steering));
+        for net in 0..20 {
+            let source = IpAddr::from([127, 0, net, 1]);
+            let _client = connect_from(source, SocketAddr::from(([127, 0, 0, 1], at.port())));
+            let (_, peer) = all[usize::from(steering.place(source))].accept().unwrap();
+            assert_eq!(peer.ip().to_canonical(), source);
+        }
+        let loopback = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+        let _client = TcpStream::connect((loopback, at.port())).unwrap();
+        all[usize::from(steering.place(loopback))].accept().unwrap();
+    }
 }

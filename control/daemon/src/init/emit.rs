@@ -155,7 +155,7 @@ fn unique_binds(listeners: &[DraftListener], notes: &mut Notes) -> Vec<Vec<Socke
     let mut unique = |listener: &DraftListener| {
         let mut kept = Vec::new();
         for bind in &listener.binds {
-            if taken.insert(*bind) {
+            if taken.insert((*bind, listener.interface)) {
                 kept.push(*bind);
             } else {
                 let remark = warning(format!("the address {bind} is bound twice"));
@@ -277,6 +277,7 @@ fn listener_objects(
                 rate: listener.rate,
                 per_source: listener.per_source,
                 freebind: listener.freebind,
+                interface: listener.interface,
                 state: listener.state,
                 keepalive: listener.keepalive.clone(),
                 proxy_protocol: listener.proxy_protocol.clone(),
