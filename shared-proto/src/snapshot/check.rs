@@ -120,9 +120,17 @@ fn check_binds<'a>(
         }
         for family in bind.families() {
             let key = (without_scope(family), bind.interface);
-            let Some((other, by)) = bound.insert(key, (bind, name)) else { continue };
+            let there = bound.range((key.0, None)..).take_while(|((at, _), _)| *at == key.0);
+            // Of one with and one without an interface the kernel takes whichever came last.
+            let meets = |on: Option<Interface>| on.zip(key.1).is_none_or(|(on, here)| on == here);
+            let there = there.filter(|((_, on), _)| meets(*on)).map(|(_, it)| *it).next();
+            bound.insert(key, (bind, name));
+            let Some((other, by)) = there else { continue };
             let of = if by == name { "this listener".to_owned() } else { format!("listener {by}") };
-            if bind.takes_ipv4 == other.takes_ipv4 {
+            if bind.interface != other.interface {
+                let what = format!("{bind} is bound twice: {other} of {of} has no other interface");
+                faults.add(&at, what, "interface = \"eth0\", another one below each listener");
+            } else if bind.takes_ipv4 == other.takes_ipv4 {
                 let what = format!("{bind} is bound twice: {of} has it, too");
                 faults.add(&at, what, "give each listener its own address");
             } else {

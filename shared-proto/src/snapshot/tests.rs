@@ -301,7 +301,11 @@ fn an_address_is_bound_once_on_each_interface() {
     let said = both("eth0", "eth0");
     let expected = "listener.web.bind: [::]:443 on eth0 is bound twice: listener two has it, too";
     assert_eq!(said, [expected]);
-    assert_eq!(faults_of(|web, _| web.interface = on("eth0")).len(), 0, "the rest by any other");
+    let said = faults_of(|web, _| web.interface = on("eth0"));
+    let expected = "listener.web.bind: [::]:443 on eth0 is bound twice: [::]:443 of listener two has no other interface";
+    assert_eq!(said, [expected]);
+    let said = faults_of(|_, two| two.interface = on("eth0"));
+    assert!(said[0].contains("[::]:443 on eth0 of listener two has no other"), "{said:?}");
 }
 
 fn member(address: &str) -> Member {

@@ -61,7 +61,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
             },
         ),
         "Only clients that come in by this network interface (SO_BINDTODEVICE). Other listeners may \
-         have the same addresses on other interfaces. While this host has no such interface the \
+         have the same addresses on other interfaces, but none on every interface. While this host has no such interface the \
          listener is as with an address that the host does not have. A change binds new sockets. \
          Any interface if absent.",
     ),
