@@ -157,7 +157,7 @@ fn two_interfaces_have_a_listener_each_at_the_same_address() {
         set.weir.refuses(&again, "0.0.0.0:443 on two is bound twice: listener three has it, too");
         // Of one with and one without the kernel would take either.
         let any = ["listener", "set", "two", "interface="];
-        set.weir.refuses(&any, "0.0.0.0:443 of listener two has no other interface");
+        set.weir.refuses(&any, "0.0.0.0:443 on one of listener one has no other interface");
         set.weir.ok(&["listener", "set", "two", "interface=lo"]);
         assert_eq!(Peer::connect(at("127.0.0.1")).line(), "b2");
         assert_eq!(second.asks("10.2.0.1:443"), "", "it comes in there no more");

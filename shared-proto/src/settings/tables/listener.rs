@@ -45,8 +45,8 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         Form::Flag,
         Effect::Placement,
         field!(Flag, v6only),
-        "`true`: IPv6 addresses take IPv6 clients only. `false`: `[::]` takes IPv4 clients, too, who \
-         are IPv4 clients everywhere, as in lists of networks. A change binds new sockets.",
+        "`true`: IPv6 addresses take IPv6 clients only. `false`: `[::]` takes IPv4 clients, too, \
+         who are IPv4 clients everywhere, as in lists of networks. A change binds new sockets.",
     ),
     row(
         ("interface", "interface"),
@@ -60,10 +60,10 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
                 Some(_) => {}
             },
         ),
-        "Only clients that come in by this network interface (SO_BINDTODEVICE). Other listeners may \
-         have the same addresses on other interfaces, but none on every interface. While this host has no such interface the \
-         listener is as with an address that the host does not have. A change binds new sockets. \
-         Any interface if absent.",
+        "Only clients that come in by this network interface (SO_BINDTODEVICE). Other listeners \
+         may have the same addresses on other interfaces, but none on every interface. While this \
+         host has no such interface the listener is as with an address that the host does not \
+         have. A change binds new sockets. Any interface if absent.",
     ),
     row(
         ("max-sessions", "max_sessions"),
