@@ -12,7 +12,7 @@ use crate::init::access::served;
 use crate::init::note::{At, quoted, warning};
 use crate::init::remarks::{ADDRESSES_MAX, addresses_end_here, tls_goes_through, tls_on_one_side};
 
-/// What they say.
+/// Their addresses and options.
 #[derive(Default)]
 pub(super) struct FrontendBinds {
     /// Addresses without a PROXY header.
