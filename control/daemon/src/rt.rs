@@ -262,8 +262,8 @@ pub(crate) fn local_fault(error: &io::Error) -> Option<&'static str> {
 ///
 /// # Errors
 /// The error of connect(2) or socket(2): `NotFound` if no such file exists, `PermissionDenied` if
-/// weir has no write access to it; `ConnectionRefused` if no program accepts there, or its backlog is
-/// full.
+/// weir has no write access to it; `ConnectionRefused` if no program accepts there, or its backlog
+/// is full.
 pub(crate) fn connect_unix(path: UnixPath) -> io::Result<Stream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
