@@ -17,6 +17,7 @@ use weir_core::event::{
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -194,7 +195,7 @@ pub trait Io {
     fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno>;
 
     /// Has the kernel choose among the sockets that listen at this address; `None`: as it likes.
-    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>);
+    fn steer(&mut self, listener: Leg, address: BindAddress, steering: Option<Steering>);
 
     /// Stops a listener at once: nobody is queued on it any more, and its pending accepts answer.
     fn shutdown_listener(&mut self, listener: Leg);

@@ -11,10 +11,10 @@ mod handoff;
 mod loom_tests;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use weir_proto::bind_address::BindAddress;
 use weir_proto::order::{ListenerSocket, Order, Report};
 
 use crate::heartbeat::{self, Heartbeat, HeartbeatMonitor};
@@ -64,7 +64,7 @@ struct Letter {
 #[derive(Debug)]
 enum Beside {
     /// Those of these addresses.
-    Listeners(Handed, Vec<SocketAddr>),
+    Listeners(Handed, Vec<BindAddress>),
     Channel(Handed),
 }
 

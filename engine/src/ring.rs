@@ -30,6 +30,7 @@ use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -356,8 +357,8 @@ impl Io for Ring {
         Ok(leg)
     }
 
-    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>) {
-        steer::steer(listener, address.is_ipv6(), steering);
+    fn steer(&mut self, listener: Leg, address: BindAddress, steering: Option<Steering>) {
+        steer::steer(listener, &address, steering);
     }
 
     fn shutdown_listener(&mut self, listener: Leg) {

@@ -127,6 +127,8 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             bind: Vec::new(),
             pool: 7,
             freebind: false,
+            v6only: true,
+            interface: None,
             max_sessions: None,
             rate: None,
             per_source: None,

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod answer;
+pub mod bind_address;
 pub mod change;
 pub mod complaint;
 pub mod confirm;

@@ -1,12 +1,12 @@
 //! Control → shard [`Order`], shard → control [`Report`]. Both cross bounded channels that nobody
 //! ever waits on.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bind_address::BindAddress;
 use crate::ids::{BackendId, Edition, ListenerId, ShardId};
 use crate::reason::ConnectFault;
 use crate::session::{SessionPage, SessionSearch};
@@ -77,7 +77,7 @@ pub enum BackendHealth {
 /// One bound address of a listener, for one shard.
 #[derive(Debug)]
 pub struct ListenerSocket {
-    pub address: SocketAddr,
+    pub address: BindAddress,
     pub socket: OwnedFd,
 }
 

@@ -10,7 +10,7 @@ mod per_source;
 mod route;
 mod wildcards;
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub use per_source::PerSource;
 pub use route::{NAMES_MAX, ROUTES_MAX, Route, fault_of_name, fault_of_protocol};
 pub use wildcards::Wildcards;
 
+use crate::bind_address::BindAddress;
 use crate::complaint::Complaint;
 use crate::ids::{Edition, IdSource, ListenerId, PoolId, Version};
 use crate::network::NetworkList;
@@ -221,13 +222,6 @@ impl core::fmt::Display for Fault {
     }
 }
 
-/// True if one listener can stand in the other's way.
-#[must_use]
-pub fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
-}
-
 impl Snapshot {
     /// An empty configuration before the first version.
     #[must_use]
@@ -316,9 +310,9 @@ impl Snapshot {
     #[must_use]
     pub fn wildcard_binds(&self) -> Wildcards {
         let open = self.listeners.iter().filter(|listener| listener.accepting);
-        let binds = open.flat_map(|listener| listener.bind.iter().copied());
-        let every = binds.filter(|bind| bind.ip().is_unspecified());
-        Wildcards::of(every)
+        let binds = open.flat_map(Listener::binds).filter(BindAddress::takes_own_connects);
+        let every = binds.filter(|bind| bind.address.ip().is_unspecified());
+        Wildcards::of(every.flat_map(|bind| bind.families()))
     }
 
     /// The pool of that name.

@@ -9,6 +9,7 @@ mod alerts;
 mod backends;
 mod backpressure;
 mod balance;
+mod binds;
 mod checks;
 mod cli;
 mod clock_jumps;

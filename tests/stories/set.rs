@@ -53,6 +53,10 @@ fn words<S>(set: &Set, setting: &Setting<S>) -> Vec<Vec<String>> {
             let both = format!("{one},{}", set.weir.web);
             vec![with(&[], &two.to_string()), with(&[], &both)]
         }
+        ("v6only", _) => {
+            let port = free(own_ip()).port();
+            vec![with(&[&format!("bind=[::]:{port},{}", set.weir.web)], "false")]
+        }
         ("address", _) => vec![with(&[], &free(own_ip()).to_string())],
         (_, Form::Word { words, .. }) => words.iter().map(|word| with(&[], word)).collect(),
         (_, Form::Name { .. }) => vec![with(&[], "spare")],

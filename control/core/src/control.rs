@@ -30,13 +30,13 @@ mod unconfirmed;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_core::machine;
 use weir_proto::answer::EventKind;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::{IdSource, PoolId, ShardId};
 use weir_proto::order::{Order, Report};
 use weir_proto::request::Refusal;
@@ -178,7 +178,7 @@ pub struct Control {
     /// The part of the state of the process before this one that is taken with the first version.
     inherited: Option<Inherited>,
     /// Addresses that were given up, and when.
-    released: Vec<(SocketAddr, Now)>,
+    released: Vec<(BindAddress, Now)>,
     /// Addresses that could not be bound at the start.
     unbound: UnboundAddresses,
     /// Pools whose panic has been written down.
@@ -281,7 +281,7 @@ impl Control {
 
     /// Binds what `next` has and the current snapshot has not.
     fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
-        let is_unbound = |address: &SocketAddr| self.unbound.contains(address);
+        let is_unbound = |address: &BindAddress| self.unbound.contains(address);
         self.fleet.bind(&BindPlan::of_change(&self.snapshot, next, is_unbound)).all()
     }
 

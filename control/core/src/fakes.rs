@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::VersionRow;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::{BackendId, ShardId, Version};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
@@ -49,7 +50,7 @@ struct FakeState {
     ring: Option<Ring>,
     bind: Option<Bind>,
     /// Somebody else has these addresses.
-    taken: BTreeSet<SocketAddr>,
+    taken: BTreeSet<BindAddress>,
 }
 
 impl FakeShards {
@@ -98,7 +99,7 @@ impl FakeShards {
 
     /// Only these addresses are somebody else's.
     pub fn set_taken(&self, addresses: &[SocketAddr]) {
-        self.0.borrow_mut().taken = addresses.iter().copied().collect();
+        self.0.borrow_mut().taken = addresses.iter().map(|it| (*it).into()).collect();
     }
 
     /// What the watchdog has seen of this shard so far.
@@ -130,19 +131,19 @@ impl FakeState {
     fn bind_free(
         &self,
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
         shards: u16,
     ) -> BoundSockets {
         let mut bound = BoundSockets::nothing(shards);
         for listener in open_in(snapshot) {
-            for address in listener.bind.iter().filter(|address| wanted.contains(*address)) {
-                let taken = self.taken.contains(address).then(|| BindError {
+            for address in listener.binds().filter(|address| wanted.contains(address)) {
+                let taken = self.taken.contains(&address).then(|| BindError {
                     listener: listener.name.to_string(),
-                    address: *address,
+                    address,
                     error: std::io::ErrorKind::AddrInUse.into(),
                 });
                 let sockets = (0..shards).map(|_| stands_for_a_socket()).collect();
-                bound.add(*address, taken.map_or(Ok(sockets), Err));
+                bound.add(address, taken.map_or(Ok(sockets), Err));
             }
         }
         bound
@@ -243,7 +244,7 @@ impl Fleet for FakeShards {
         &self,
         _shard: ShardId,
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
     ) -> BoundSockets {
         self.0.borrow().bind_free(snapshot, wanted, 1)
     }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use weir_proto::bind_address::BindAddress;
 use weir_proto::order::ListenerSocket;
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Listener, Snapshot};
+
+/// No such interface (asm-generic/errno-base.h).
+const ENODEV: i32 = 19;
 
 /// The sockets of one version for every shard: the n-th entry is for shard n.
 pub type Sockets = Vec<Vec<ListenerSocket>>;
@@ -18,13 +21,13 @@ pub struct BindPlan<'a> {
     /// Has every address of the plan open.
     pub snapshot: &'a Snapshot,
     /// Addresses that this process has bound: no other program can have them.
-    pub held: BTreeSet<SocketAddr>,
+    pub held: BTreeSet<BindAddress>,
     /// Addresses to bind.
-    pub wanted: BTreeSet<SocketAddr>,
+    pub wanted: BTreeSet<BindAddress>,
     /// Addresses that are held and may no longer be bound freely (`freebind`): each is bound once
     /// without, and let go. A version that the next start could not bind is refused while the old
     /// one serves.
-    pub tried: BTreeSet<SocketAddr>,
+    pub tried: BTreeSet<BindAddress>,
 }
 
 impl BindPlan<'_> {
@@ -39,7 +42,7 @@ impl BindPlan<'_> {
     pub fn of_change<'a>(
         before: &Snapshot,
         after: &'a Snapshot,
-        is_unbound: impl Fn(&SocketAddr) -> bool,
+        is_unbound: impl Fn(&BindAddress) -> bool,
     ) -> BindPlan<'a> {
         let mut held = addresses(before);
         let wanted = addresses(after).difference(&held).copied().collect();
@@ -47,7 +50,7 @@ impl BindPlan<'_> {
         let mut tried = freely_bound(before);
         if !tried.is_empty() {
             let strict = open_in(after).filter(|listener| !listener.freebind);
-            let strict: BTreeSet<_> = strict.flat_map(|it| it.bind.iter().copied()).collect();
+            let strict: BTreeSet<_> = strict.flat_map(Listener::binds).collect();
             tried.retain(|address| held.contains(address) && strict.contains(address));
         }
         BindPlan { snapshot: after, held, wanted, tried }
@@ -57,8 +60,8 @@ impl BindPlan<'_> {
     /// `is_unbound`.
     pub fn again(
         snapshot: &Snapshot,
-        wanted: BTreeSet<SocketAddr>,
-        is_unbound: impl Fn(&SocketAddr) -> bool,
+        wanted: BTreeSet<BindAddress>,
+        is_unbound: impl Fn(&BindAddress) -> bool,
     ) -> BindPlan<'_> {
         let mut held = addresses(snapshot);
         held.retain(|address| !is_unbound(address));
@@ -82,7 +85,7 @@ impl BoundSockets {
     }
 
     /// Adds one address: a socket for each shard, or the reason why there is none.
-    pub fn add(&mut self, address: SocketAddr, sockets: Result<Vec<OwnedFd>, BindError>) {
+    pub fn add(&mut self, address: BindAddress, sockets: Result<Vec<OwnedFd>, BindError>) {
         match sockets {
             Ok(sockets) => {
                 for (of_shard, socket) in self.sockets.iter_mut().zip(sockets) {
@@ -119,7 +122,7 @@ impl BoundSockets {
 #[derive(Debug)]
 pub struct BindError {
     pub listener: String,
-    pub address: SocketAddr,
+    pub address: BindAddress,
     pub error: io::Error,
 }
 
@@ -152,9 +155,14 @@ impl BindError {
                     "see the addresses: ip -br address; if it comes later, as a VIP does, write \
                      freebind = true below [listener.{listener}], or let the host bind it before: \
                      sysctl -w net.{}.ip_nonlocal_bind=1",
-                    if address.is_ipv6() { "ipv6" } else { "ipv4" }
+                    if address.address.is_ipv6() { "ipv6" } else { "ipv4" }
                 ),
             ),
+            _ if error.raw_os_error() == Some(ENODEV) => {
+                let interface = address.interface.map(|it| it.to_string()).unwrap_or_default();
+                let why = format!("this host has no interface {interface}");
+                (why, "see the interfaces: ip -br link".to_owned())
+            }
             _ => (error.to_string(), "see the limits: weir doctor".to_owned()),
         }
     }
@@ -171,12 +179,12 @@ pub fn open_in(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
 }
 
 /// Every address that is open in a snapshot.
-pub fn addresses(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
-    open_in(snapshot).flat_map(|listener| listener.bind.iter().copied()).collect()
+pub fn addresses(snapshot: &Snapshot) -> BTreeSet<BindAddress> {
+    open_in(snapshot).flat_map(Listener::binds).collect()
 }
 
 /// The open addresses that this host need not have.
-fn freely_bound(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
+fn freely_bound(snapshot: &Snapshot) -> BTreeSet<BindAddress> {
     let free = open_in(snapshot).filter(|listener| listener.freebind);
-    free.flat_map(|listener| listener.bind.iter().copied()).collect()
+    free.flat_map(Listener::binds).collect()
 }

@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+use socket2::SockRef;
 use weir_control_core::sockets::{BindError, BindPlan, BoundSockets, open_in};
-use weir_proto::snapshot::{Listener, Snapshot, overlap};
+use weir_proto::bind_address::BindAddress;
+use weir_proto::snapshot::{Listener, Snapshot};
 
 /// True if `address` is one of this host's at this moment, as routes say it: a connect to it would
 /// come from it. Nothing is sent. (Asking for the interfaces takes netlink, which the unit's
@@ -28,15 +30,15 @@ pub(crate) fn is_own_address(address: SocketAddr) -> bool {
 pub(crate) fn bind_plan(plan: &BindPlan<'_>, shards: u16) -> BoundSockets {
     let mut bound = BoundSockets::nothing(shards);
     for listener in open_in(plan.snapshot) {
-        for address in &listener.bind {
-            let sockets = if plan.wanted.contains(address) {
-                bind_for_all(plan, listener, *address, shards)
-            } else if plan.tried.contains(address) {
-                open(*address, true, false).map(|_| Vec::new())
+        for address in listener.binds() {
+            let sockets = if plan.wanted.contains(&address) {
+                bind_for_all(plan, listener, address, shards)
+            } else if plan.tried.contains(&address) {
+                open(address, true, false).map(|_| Vec::new())
             } else {
                 continue;
             };
-            bound.add(*address, sockets.map_err(|error| fail(listener, *address, error)));
+            bound.add(address, sockets.map_err(|error| fail(listener, address, error)));
         }
     }
     bound
@@ -46,51 +48,55 @@ pub(crate) fn bind_plan(plan: &BindPlan<'_>, shards: u16) -> BoundSockets {
 fn bind_for_all(
     plan: &BindPlan<'_>,
     listener: &Listener,
-    address: SocketAddr,
+    address: BindAddress,
     shards: u16,
 ) -> Result<Vec<OwnedFd>, Errno> {
     // SO_REUSEPORT would let us in beside another weir of the same user, which would then get a
     // part of our sessions. So somebody else's listener is looked for without it.
-    if !plan.held.iter().any(|held| overlap(*held, address)) {
-        open(address, false, listener.freebind)?;
+    for family in address.families() {
+        let alone = BindAddress { address: family, takes_ipv4: false, ..address };
+        if !plan.held.iter().any(|held| held.overlaps(&alone)) {
+            open(alone, false, listener.freebind)?;
+        }
     }
     (0..shards).map(|_| open(address, true, listener.freebind)).collect()
 }
 
 /// Binds for one shard those addresses of a snapshot that are wanted: other shards have them, or
 /// this one had them before it ended.
-pub(crate) fn bind_beside(snapshot: &Snapshot, wanted: &BTreeSet<SocketAddr>) -> BoundSockets {
+pub(crate) fn bind_beside(snapshot: &Snapshot, wanted: &BTreeSet<BindAddress>) -> BoundSockets {
     let mut bound = BoundSockets::nothing(1);
     for listener in open_in(snapshot) {
-        for address in listener.bind.iter().filter(|address| wanted.contains(*address)) {
-            let socket = open(*address, true, listener.freebind);
-            let socket = socket.map_err(|error| fail(listener, *address, error));
-            bound.add(*address, socket.map(|socket| vec![socket]));
+        for address in listener.binds().filter(|address| wanted.contains(address)) {
+            let socket = open(address, true, listener.freebind);
+            let socket = socket.map_err(|error| fail(listener, address, error));
+            bound.add(address, socket.map(|socket| vec![socket]));
         }
     }
     bound
 }
 
 /// The listener that has this address open.
-pub(crate) fn open_at(snapshot: &Snapshot, address: SocketAddr) -> Option<&Listener> {
-    open_in(snapshot).find(|listener| listener.bind.contains(&address))
+pub(crate) fn open_at(snapshot: &Snapshot, address: BindAddress) -> Option<&Listener> {
+    open_in(snapshot).find(|listener| listener.binds().any(|bind| bind == address))
 }
 
 /// One more socket at an address that this host's weir has.
 ///
 /// # Errors
 /// It cannot be bound.
-pub(crate) fn bind_one(listener: &Listener, address: SocketAddr) -> Result<OwnedFd, BindError> {
+pub(crate) fn bind_one(listener: &Listener, address: BindAddress) -> Result<OwnedFd, BindError> {
     open(address, true, listener.freebind).map_err(|error| fail(listener, address, error))
 }
 
-fn fail(listener: &Listener, address: SocketAddr, error: Errno) -> BindError {
+fn fail(listener: &Listener, address: BindAddress, error: Errno) -> BindError {
     BindError { listener: listener.name.to_string(), address, error: error.into() }
 }
 
 /// A bound TCP socket. Accepted sockets inherit TCP_NODELAY from it. With `freebind` this host need
 /// not have the address.
-fn open(address: SocketAddr, reuse_port: bool, freebind: bool) -> Result<OwnedFd, Errno> {
+fn open(at: BindAddress, reuse_port: bool, freebind: bool) -> Result<OwnedFd, Errno> {
+    let address = at.address;
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
@@ -100,7 +106,12 @@ fn open(address: SocketAddr, reuse_port: bool, freebind: bool) -> Result<OwnedFd
         sockopt::set_socket_reuseport(&socket, true)?;
     }
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
+        sockopt::set_ipv6_v6only(&socket, !at.takes_ipv4)?;
+    }
+    if let Some(interface) = at.interface {
+        SockRef::from(&socket)
+            .bind_device(Some(interface.as_str().as_bytes()))
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     }
     match (freebind, address.is_ipv6()) {
         (false, _) => {}
@@ -132,7 +143,7 @@ pub(crate) mod tests {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let guard = open(SocketAddr::new(all, 0), false, false).unwrap();
+        let guard = open(SocketAddr::new(all, 0).into(), false, false).unwrap();
         let bound = rustix::net::getsockname(&guard).unwrap();
         std::mem::forget(guard);
         SocketAddr::new(host, SocketAddr::try_from(bound).unwrap().port())
@@ -175,7 +186,7 @@ pub(crate) mod tests {
         let sockets = bind_new(&empty, &first, 3).unwrap();
         assert_eq!(sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
         for socket in sockets.iter().flatten() {
-            assert!([v4, v6].contains(&socket.address));
+            assert!([v4, v6].contains(&socket.address.address));
             assert!(sockopt::tcp_nodelay(&socket.socket).unwrap());
             assert!(sockopt::socket_reuseport(&socket.socket).unwrap());
             assert!(!sockopt::socket_acceptconn(&socket.socket).unwrap(), "not yet listening");
@@ -190,13 +201,13 @@ pub(crate) mod tests {
         let more = bind_new(&first, &second, 1).unwrap();
         assert_eq!(more.len(), 1);
         assert_eq!(more[0].len(), 1);
-        assert_eq!(more[0][0].address, other);
+        assert_eq!(more[0][0].address, other.into());
         assert_eq!(count_beside(&second), 3);
         // An address keeps its sockets under another listener, and beside new ones.
         let new = free("127.0.0.1");
         let third = snapshot(&[("c", &[v4, new]), ("b", &[other])], &second, &mut ids);
         let more = bind_new(&second, &third, 2).unwrap();
-        let at: Vec<_> = more.iter().flatten().map(|socket| socket.address).collect();
+        let at: Vec<_> = more.iter().flatten().map(|socket| socket.address.address).collect();
         assert_eq!(at, [new, new]);
     }
 
@@ -204,7 +215,7 @@ pub(crate) mod tests {
     fn an_address_that_somebody_else_listens_on_is_refused() {
         let (mine, theirs) = (free("127.0.0.1"), free("127.0.0.1"));
         // Somebody else with SO_REUSEPORT: another weir, say.
-        let other = open(theirs, true, false).unwrap();
+        let other = open(theirs.into(), true, false).unwrap();
         rustix::net::listen(&other, 8).unwrap();
         let mut ids = IdSource::default();
         let empty = Snapshot::empty();
@@ -221,13 +232,13 @@ pub(crate) mod tests {
     #[test]
     fn what_can_be_bound_is_bound_and_the_rest_later() {
         let [mine, theirs] = [free("127.0.0.1"), free("127.0.0.1")];
-        let other = open(theirs, true, false).unwrap();
+        let other = open(theirs.into(), true, false).unwrap();
         rustix::net::listen(&other, 8).unwrap();
         let after =
             snapshot(&[("a", &[mine, theirs])], &Snapshot::empty(), &mut IdSource::default());
         let mut bound = bind_plan(&BindPlan::first(&after), 2);
         let at = |bound: &BoundSockets| -> Vec<Vec<SocketAddr>> {
-            let shard = |it: &Vec<ListenerSocket>| it.iter().map(|it| it.address).collect();
+            let shard = |it: &Vec<ListenerSocket>| it.iter().map(|it| it.address.address).collect();
             bound.sockets.iter().map(shard).collect()
         };
         assert_eq!(at(&bound), [[mine], [mine]], "no shard has a part of the other");
@@ -236,19 +247,19 @@ pub(crate) mod tests {
             rustix::net::listen(&socket.socket, 8).unwrap();
         }
         let again = || {
-            let wanted = BTreeSet::from([theirs]);
-            bind_plan(&BindPlan::again(&after, wanted, |it| *it == theirs), 2)
+            let wanted = BTreeSet::from([theirs.into()]);
+            bind_plan(&BindPlan::again(&after, wanted, |it| it.address == theirs), 2)
         };
         // Its owner lets us in beside it, and is looked for anyway.
-        assert_eq!(again().failed[0].address, theirs);
+        assert_eq!(again().failed[0].address, theirs.into());
         drop(other);
         bound.merge(again());
         assert_eq!(at(&bound), [[mine, theirs], [mine, theirs]]);
         assert!(bound.failed.is_empty());
         // A change does not depend on what is unbound already.
-        let is_unbound = |it: &SocketAddr| *it == theirs;
+        let is_unbound = |it: &BindAddress| it.address == theirs;
         let plan = BindPlan::of_change(&after, &after, is_unbound);
-        assert_eq!((plan.held, plan.wanted.len()), (BTreeSet::from([mine]), 0));
+        assert_eq!((plan.held, plan.wanted.len()), (BTreeSet::from([mine.into()]), 0));
     }
 
     #[test]
@@ -259,6 +270,42 @@ pub(crate) mod tests {
         let refusal = bind_new(&empty, &after, 1).unwrap_err().refusal();
         assert!(refusal.message.contains("no interface"), "{refusal:?}");
         assert!(refusal.hint.contains("freebind = true below [listener.a]"), "{refusal:?}");
+    }
+
+    #[test]
+    fn a_socket_is_on_its_interface_and_one_that_is_not_there_is_named() {
+        let at = free("127.0.0.1");
+        let empty = Snapshot::empty();
+        let on = |interface: &str| {
+            let mut after = snapshot(&[("a", &[at])], &empty, &mut IdSource::default());
+            after.listeners[0].interface = Some(interface.parse().unwrap());
+            after
+        };
+        let bound = bind_new(&empty, &on("lo"), 1).unwrap();
+        let device = SockRef::from(&bound[0][0].socket).device().unwrap();
+        assert_eq!(device.as_deref(), Some(&b"lo"[..]));
+        assert_eq!(bound[0][0].address.interface.unwrap().as_str(), "lo");
+        let refusal = bind_new(&empty, &on("not-there"), 1).unwrap_err().refusal();
+        assert!(refusal.message.contains("this host has no interface not-there"), "{refusal:?}");
+        assert!(refusal.hint.contains("ip -br link"), "{refusal:?}");
+    }
+
+    #[test]
+    fn a_program_that_has_the_ipv4_half_is_seen() {
+        let mine = free("::");
+        let theirs = SocketAddr::from(([0; 4], mine.port()));
+        let other = open(theirs.into(), true, false).unwrap();
+        rustix::net::listen(&other, 8).unwrap();
+        let empty = Snapshot::empty();
+        let first = snapshot(&[("a", &[mine])], &empty, &mut IdSource::default());
+        bind_new(&empty, &first, 1).unwrap();
+        // We hold the IPv6 half already, and the probe is for the other one.
+        let mut both = first.clone();
+        both.listeners[0].v6only = false;
+        assert!(bind_new(&first, &both, 1).unwrap_err().is_in_use());
+        drop(other);
+        let bound = bind_new(&first, &both, 1).unwrap();
+        assert!(!sockopt::ipv6_v6only(&bound[0][0].socket).unwrap());
     }
 
     #[test]

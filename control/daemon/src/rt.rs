@@ -262,14 +262,15 @@ pub(crate) fn local_fault(error: &io::Error) -> Option<&'static str> {
 ///
 /// # Errors
 /// The error of connect(2) or socket(2): `NotFound` if no such file exists, `PermissionDenied` if
-/// weir has no write access to it; `TimedOut` if the socket's backlog is full.
+/// weir has no write access to it; `ConnectionRefused` if no program accepts there, or its backlog
+/// is full.
 pub(crate) fn connect_unix(path: UnixPath) -> io::Result<Stream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_str())?) {
         Ok(()) => Ok(Stream::new(socket)),
-        // With TCP there would be no answer.
-        Err(Errno::AGAIN) => Err(io::ErrorKind::TimedOut.into()),
+        // Its backlog is full. The kernel tells that at once, as it refuses a connect.
+        Err(Errno::AGAIN) => Err(io::ErrorKind::ConnectionRefused.into()),
         Err(fault) => Err(fault.into()),
     }
 }

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_proto::bind_address::BindAddress;
 
 /// Both sides must speak the same one; counted up with each change that the other would not
 /// understand.
@@ -55,7 +56,7 @@ pub(crate) struct Inventory {
     pub(crate) control: PathBuf,
     pub(crate) admin: Option<SocketAddr>,
     /// The address of each listening socket, and the shard that has it.
-    pub(crate) listeners: Vec<(SocketAddr, u16)>,
+    pub(crate) listeners: Vec<(BindAddress, u16)>,
     /// One for each shard.
     pub(crate) channels: u16,
     /// The state of control, as JSON.

@@ -14,6 +14,7 @@ use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -300,7 +301,7 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.listen(socket)
     }
 
-    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>) {
+    fn steer(&mut self, listener: Leg, address: BindAddress, steering: Option<Steering>) {
         self.io.steer(listener, address, steering);
     }
 

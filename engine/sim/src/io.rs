@@ -12,6 +12,7 @@ use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -179,8 +180,8 @@ impl Io for SimIo {
         self.0.borrow_mut().listen(socket.as_raw_fd())
     }
 
-    fn steer(&mut self, _listener: Leg, address: SocketAddr, steering: Option<Steering>) {
-        self.0.borrow_mut().net.steer(address, steering);
+    fn steer(&mut self, _listener: Leg, address: BindAddress, steering: Option<Steering>) {
+        self.0.borrow_mut().net.steer(address.address, steering);
     }
 
     fn shutdown_listener(&mut self, listener: Leg) {

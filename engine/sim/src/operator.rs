@@ -275,11 +275,11 @@ impl Operator {
         let held = addresses(&self.snapshot);
         let mut sockets = Vec::new();
         for listener in snapshot.listeners.iter().filter(|listener| listener.accepting) {
-            for address in listener.bind.iter().filter(|address| !held.contains(address)) {
+            for address in listener.binds().filter(|address| !held.contains(address)) {
                 let socket: OwnedFd =
                     self.stands_for_a_socket.try_clone().expect("descriptors").into();
-                kernel.bound.insert(socket.as_raw_fd(), *address);
-                sockets.push(ListenerSocket { address: *address, socket });
+                kernel.bound.insert(socket.as_raw_fd(), address.address);
+                sockets.push(ListenerSocket { address, socket });
             }
         }
         for (_, backend) in snapshot.backends() {

@@ -20,6 +20,7 @@ use weir_core::event::{Interest, Leg};
 use weir_core::machine;
 use weir_core::slot::ListenerSlot;
 use weir_core::steering::Steering;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::ListenerId;
 use weir_proto::order::{ListenerSocket, Report};
 use weir_proto::snapshot::Snapshot;
@@ -62,7 +63,7 @@ machine! {
 /// One listening socket.
 struct Socket {
     leg: Leg,
-    address: SocketAddr,
+    address: BindAddress,
     /// Whose clients come out of it, and the slot of that one. When the address is gone this is the
     /// listener that had it last: it takes those that come late, if it is open.
     listener: ListenerId,
@@ -224,14 +225,14 @@ impl<I: Io> Shard<I> {
     /// One that stays keeps its socket. New ones listen before any is shut, at the end of the turn.
     pub(super) fn follow_addresses(&mut self, snapshot: &Snapshot, sockets: Vec<ListenerSocket>) {
         let open = snapshot.listeners.iter().filter(|listener| listener.accepting);
-        let owners: BTreeMap<SocketAddr, ListenerId> =
-            open.flat_map(|it| it.bind.iter().map(|address| (*address, it.id))).collect();
+        let owners: BTreeMap<BindAddress, ListenerId> =
+            open.flat_map(|it| it.binds().map(|address| (address, it.id))).collect();
         for socket in self.sockets.places.iter_mut().flatten() {
             socket.listener = owners.get(&socket.address).copied().unwrap_or(socket.listener);
             socket.slot = self.table.view().listener_slot(socket.listener);
         }
         // Sockets for an address that is open already take the place of those that it has.
-        let again: BTreeSet<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+        let again: BTreeSet<BindAddress> = sockets.iter().map(|it| it.address).collect();
         let goes = |socket: &Socket| {
             !socket.is_shut()
                 && (!owners.contains_key(&socket.address) || again.contains(&socket.address))
@@ -252,7 +253,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Starts to listen on the sockets that came with a snapshot.
-    fn listen(&mut self, sockets: Vec<ListenerSocket>, owners: &BTreeMap<SocketAddr, ListenerId>) {
+    fn listen(&mut self, sockets: Vec<ListenerSocket>, owners: &BTreeMap<BindAddress, ListenerId>) {
         for ListenerSocket { address, socket } in sockets {
             let Some(listener) = owners.get(&address).copied() else { continue };
             let slot = self.table.view().listener_slot(listener);
@@ -305,7 +306,7 @@ impl<I: Io> Shard<I> {
     pub fn pauses(&self) -> impl Iterator<Item = (SocketAddr, bool, bool)> {
         let open = self.sockets.open().filter(|socket| socket.state == SocketState::Open);
         open.map(|it| {
-            (it.address, it.paused, it.slot.is_some_and(|slot| self.table.is_closed(slot)))
+            (it.address.address, it.paused, it.slot.is_some_and(|slot| self.table.is_closed(slot)))
         })
     }
 

@@ -15,6 +15,7 @@ use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, Pipe
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::session::LegRow;
@@ -233,7 +234,7 @@ impl Io for Brittle {
         self.ring.listen(socket)
     }
 
-    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>) {
+    fn steer(&mut self, listener: Leg, address: BindAddress, steering: Option<Steering>) {
         self.ring.steer(listener, address, steering);
     }
 
@@ -347,7 +348,7 @@ impl Rig {
             }
             thread::yield_now();
         };
-        let sockets = vec![ListenerSocket { address: self.address, socket }];
+        let sockets = vec![ListenerSocket { address: self.address.into(), socket }];
         let order =
             Order::Adopt { snapshot: Arc::clone(&self.snapshot), sockets, health: Vec::new() };
         self.handle.send(order).expect("there is room");

@@ -1,7 +1,7 @@
 //! Sockets by number: what the ring's operations are asked on.
 
 use std::mem::{MaybeUninit, size_of};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use weir_core::action::How;
@@ -243,7 +243,8 @@ fn address_by(ask: AskName, leg: Leg) -> Option<SocketAddr> {
         libc::AF_INET6 => {
             // SAFETY: the family says that it is a sockaddr_in6, which sockaddr_storage can hold.
             let v6 = unsafe { *(&raw const storage).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            // An IPv4 client of a socket of both families is one of IPv4 from here on.
+            let ip = IpAddr::from(v6.sin6_addr.s6_addr).to_canonical();
             Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))))
         }
         _ => None,

@@ -3,6 +3,7 @@
 
 use weir_core::event::Leg;
 use weir_core::steering::{SteeredBy, Steering, words_of};
+use weir_proto::bind_address::BindAddress;
 
 /// asm-generic/socket.h; libc has no name for them.
 const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
@@ -13,15 +14,21 @@ const NET_OFF: u32 = 0xfff0_0000;
 const SOURCE_V4: u32 = NET_OFF + 12;
 const SOURCE_V6: u32 = NET_OFF + 8;
 
+/// The version of IP in the first byte of its header, and that of IPv4 there.
+const VERSION: u32 = 0xf0;
+const VERSION_4: u32 = 0x40;
+
 /// Instructions of the longest program.
-const LENGTH_MAX: usize = 24;
+const LENGTH_MAX: usize = 36;
 
 // linux/bpf_common.h.
 const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
 const LOAD: u16 = 0x00; // BPF_LD | BPF_IMM
 const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const XOR_X: u16 = 0xac; // BPF_ALU | BPF_XOR | BPF_X
 const MUL: u16 = 0x24; // BPF_ALU | BPF_MUL | BPF_K
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const SHIFT: u16 = 0x74; // BPF_ALU | BPF_RSH | BPF_K
 const MOD: u16 = 0x94; // BPF_ALU | BPF_MOD | BPF_K
 const TO_X: u16 = 0x07; // BPF_MISC | BPF_TAX
@@ -38,15 +45,33 @@ impl Program {
         self.length += 1;
     }
 
-    /// Does as [`Steering::place`], for clients of this family.
-    fn of(steering: &Steering, is_ipv6: bool) -> Program {
+    /// Does as [`Steering::place`], for the clients that come to this address.
+    fn of(steering: &Steering, at: &BindAddress) -> Program {
         let nothing = libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 };
         let mut program = Program { code: [nothing; LENGTH_MAX], length: 0 };
+        let is_ipv6 = at.address.is_ipv6();
+        if at.takes_ipv4 && matches!(steering.by, SteeredBy::Source { .. }) {
+            program.push(LOAD_BYTE, NET_OFF);
+            program.push(AND, VERSION);
+            let jump = usize::from(program.length);
+            program.push(JUMP_EQUAL, VERSION_4);
+            program.choose(steering, false);
+            // Where it is not IPv4, behind all of that.
+            let length = usize::from(program.length) - jump - 1;
+            program.code[jump].jf = u8::try_from(length).expect("a program is short");
+        }
+        program.choose(steering, is_ipv6);
+        program
+    }
+
+    /// Adds the choice among clients of this family, and the return.
+    fn choose(&mut self, steering: &Steering, is_ipv6: bool) {
+        let program = self;
         match steering.by {
             SteeredBy::One { number } => {
                 program.push(LOAD, number.into());
                 program.push(RETURN, 0);
-                return program;
+                return;
             }
             SteeredBy::Source { mask_v4, factor, .. } if !is_ipv6 => {
                 program.push(LOAD_WORD, SOURCE_V4);
@@ -67,18 +92,17 @@ impl Program {
         program.push(SHIFT, 16);
         program.push(MOD, steering.sockets.into());
         program.push(RETURN, 0);
-        program
     }
 }
 
 /// Gives the group of a listening socket a program, or takes it away.
-pub(crate) fn steer(listener: Leg, is_ipv6: bool, steering: Option<Steering>) {
+pub(crate) fn steer(listener: Leg, at: &BindAddress, steering: Option<Steering>) {
     let Some(steering) = steering else {
         // Another socket of the group may have taken it away already.
         super::socket::set(listener.0, libc::SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &0i32);
         return;
     };
-    let mut program = Program::of(&steering, is_ipv6);
+    let mut program = Program::of(&steering, at);
     let filter = libc::sock_fprog { len: program.length, filter: program.code.as_mut_ptr() };
     super::socket::set(listener.0, libc::SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter);
 }
@@ -131,7 +155,7 @@ mod tests {
         let steering = Steering { sockets: 3, by };
         let all = group("127.0.0.1:0".parse().unwrap(), 3);
         let at = all[0].local_addr().unwrap();
-        steer(Leg(all[1].as_raw_fd()), false, Some(steering));
+        steer(Leg(all[1].as_raw_fd()), &at.into(), Some(steering));
         for net in 0..20 {
             for host in [1, 77] {
                 let source = IpAddr::from([127, 0, net, host]);
@@ -142,13 +166,13 @@ mod tests {
             }
         }
         let one = Steering { sockets: 3, by: SteeredBy::One { number: 2 } };
-        steer(Leg(all[0].as_raw_fd()), false, Some(one));
+        steer(Leg(all[0].as_raw_fd()), &at.into(), Some(one));
         for host in 1..20 {
             let _client = connect_from(IpAddr::from([127, 0, host, 1]), at);
             all[2].accept().unwrap();
         }
         // Without a program the kernel chooses by its own hash.
-        steer(Leg(all[0].as_raw_fd()), false, None);
+        steer(Leg(all[0].as_raw_fd()), &at.into(), None);
         let clients: Vec<_> = (0..64).map(|_| TcpStream::connect(at).unwrap()).collect();
         assert!(all[0].accept().is_ok() && all[1].accept().is_ok(), "{}", clients.len());
     }
@@ -161,12 +185,32 @@ mod tests {
             let steering = Steering { sockets: 3, by };
             let all = group("[::1]:0".parse().unwrap(), 3);
             let at = all[0].local_addr().unwrap();
-            steer(Leg(all[0].as_raw_fd()), true, Some(steering));
+            steer(Leg(all[0].as_raw_fd()), &at.into(), Some(steering));
             for _ in 0..4 {
                 let _client = TcpStream::connect(at).unwrap();
                 let place = usize::from(steering.place(at.ip()));
                 all[place].accept().unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_socket_of_both_families_has_a_program_for_each() {
+        let by =
+            SteeredBy::Source { mask_v4: 0xffff_ff00, mask_v6: u128::MAX, factor: 0x9e37_79b1 };
+        let steering = Steering { sockets: 3, by };
+        let all = group("[::]:0".parse().unwrap(), 3);
+        let at = all[0].local_addr().unwrap();
+        let both = BindAddress { takes_ipv4: true, ..at.into() };
+        steer(Leg(all[0].as_raw_fd()), &both, Some(steering));
+        for net in 0..20 {
+            let source = IpAddr::from([127, 0, net, 1]);
+            let _client = connect_from(source, SocketAddr::from(([127, 0, 0, 1], at.port())));
+            let (_, peer) = all[usize::from(steering.place(source))].accept().unwrap();
+            assert_eq!(peer.ip().to_canonical(), source);
+        }
+        let loopback = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+        let _client = TcpStream::connect((loopback, at.port())).unwrap();
+        all[usize::from(steering.place(loopback))].accept().unwrap();
     }
 }

@@ -68,7 +68,7 @@ impl Rig {
         let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
         let socket = listener.try_clone().unwrap().into();
         let named = spec.listener.values().next().expect("there is one").bind[0];
-        let sockets = vec![ListenerSocket { address: named, socket }];
+        let sockets = vec![ListenerSocket { address: named.into(), socket }];
         let bell = engine.take_bell().expect("not taken yet");
         let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets, health: Vec::new() };
         engine.send(ShardId(0), order).expect("there is room");

@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::Value;
+use crate::bind_address::Interface;
 use crate::complaint::Complaint;
 use crate::network::NETWORKS_MAX;
 use crate::spec::{
@@ -50,6 +51,8 @@ pub enum Form {
     Name {
         of: &'static str,
     },
+    /// The name of a network interface.
+    Interface,
     /// One address with a port, or several where `many`.
     Address {
         many: bool,
@@ -91,6 +94,7 @@ impl Form {
                 Err(format!("{text:?} is not {noun}: use one of {}", words.join(", ")))
             }
             Form::Name { .. } => text.parse::<Name>().map(|_| Value::Text(text.to_owned())),
+            Form::Interface => text.parse::<Interface>().map(|_| Value::Text(text.to_owned())),
             Form::Word { .. } | Form::Text { .. } => Ok(Value::Text(text.to_owned())),
             Form::Address { .. } => {
                 let addresses: Result<Vec<_>, _> = text.split(',').map(str::parse).collect();
@@ -168,6 +172,7 @@ impl Form {
             Form::Word { words, .. } => format!("use one of {}", words.join(", ")),
             Form::Text { example } => format!("a text in quotes, like {example}"),
             Form::Name { of } => format!("the name of {of}"),
+            Form::Interface => "the name of an interface, like \"eth0\"".to_owned(),
             Form::Address { .. } => {
                 "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
             }
@@ -205,7 +210,7 @@ impl Form {
             Form::Flag => "boolean",
             Form::Word { .. } => "word",
             Form::Text { .. } => "text",
-            Form::Name { .. } => "name",
+            Form::Name { .. } | Form::Interface => "name",
             Form::Address { many: false } => "address",
             Form::Address { many: true } => "address, or a list of them",
             Form::Target => "address",
@@ -230,6 +235,7 @@ impl Form {
             Form::Word { words, .. } => words.join(", "),
             Form::Text { .. } => "any text".to_owned(),
             Form::Name { of } => format!("the name of {of}"),
+            Form::Interface => "the name of an interface".to_owned(),
             Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
             Form::Target => "IP:PORT, [IPv6]:PORT, or unix:/PATH".to_owned(),
             Form::Source => format!("IP; {SOURCES_MAX} at most"),
@@ -258,6 +264,7 @@ impl Form {
             Form::Flag => Value::Flag(true),
             Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
             Form::Text { .. } | Form::Name { .. } => Value::Text("text".to_owned()),
+            Form::Interface => Value::Text("lo".to_owned()),
             Form::Address { .. } => Value::Addresses(vec![([127, 0, 0, 1], 7).into()]),
             Form::Target => Value::Target(SocketAddr::from(([127, 0, 0, 1], 7)).into()),
             Form::Networks => {

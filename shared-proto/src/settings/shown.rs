@@ -206,8 +206,7 @@ mod tests {
         );
         let listener = ListenerSpec::new("web".parse().unwrap(), vec![([127, 0, 0, 1], 81).into()]);
         let json = serde_json::to_string(&ShownSettings::of(LISTENER, &listener)).unwrap();
-        let start =
-            r#"{"bind":["127.0.0.1:81"],"pool":"web","freebind":false,"max_sessions":null,"#;
+        let start = r#"{"bind":["127.0.0.1:81"],"pool":"web","freebind":false,"v6only":true,"#;
         let table = r#""keepalive":{"idle_s":60.0,"interval_s":10.0,"count":6},"#;
         let end = [
             r#""proxy_protocol":{"from":null,"timeout_s":3.0},"#,

@@ -4,13 +4,14 @@ mod agent;
 mod health;
 
 use core::net::SocketAddr;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::route::{fault_of_name, fault_of_protocol};
 use super::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, NAMES_MAX, POOLS_MAX,
     ROUTES_MAX, Snapshot,
 };
+use crate::bind_address::{BindAddress, Interface};
 use crate::listed::listed;
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
@@ -60,9 +61,10 @@ pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     let of = |it: &ListenerSpec| it.allow.len() + it.deny.len() + of_routes(it);
     let lists = spec.listener.values().map(of).sum();
     faults.at_most("listener", "networks in all lists", lists, 2 * NETWORKS_MAX);
-    let mut bound = BTreeSet::new();
+    let mut bound = BTreeMap::new();
     for (name, listener) in &spec.listener {
-        check_listener(name, listener, spec, &mut bound, &mut faults);
+        check_binds(name, listener, &mut bound, &mut faults);
+        check_listener(name, listener, spec, &mut faults);
     }
     let is_new = |(name, pool): &(&Name, &CopyOnWrite<PoolSpec>)| {
         previous.pool(name.as_str()).is_none_or(|before| !before.spec.is_shared_with(pool))
@@ -73,27 +75,8 @@ pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     faults.0
 }
 
-fn check_listener(
-    name: &Name,
-    listener: &ListenerSpec,
-    spec: &Spec,
-    bound: &mut BTreeSet<SocketAddr>,
-    faults: &mut Faults,
-) {
+fn check_listener(name: &Name, listener: &ListenerSpec, spec: &Spec, faults: &mut Faults) {
     let at = format!("listener.{name}");
-    if listener.bind.is_empty() {
-        faults.add(format!("{at}.bind"), "no address to bind", "bind = \"0.0.0.0:443\"");
-    }
-    faults.at_most(&format!("{at}.bind"), "addresses", listener.bind.len(), BINDS_MAX);
-    for address in &listener.bind {
-        if address.port() == 0 {
-            faults.add(format!("{at}.bind"), "port 0 cannot be bound", "name a port, 1 to 65535");
-        }
-        if !bound.insert(without_scope(*address)) {
-            let what = format!("{address} is bound twice");
-            faults.add(format!("{at}.bind"), what, "give each listener its own address");
-        }
-    }
     if !spec.pool.contains_key(&listener.pool) {
         faults.no_pool(&at, &listener.pool, spec);
     }
@@ -116,6 +99,54 @@ fn check_listener(
     if listener.state == Admin::Maint {
         let hint = "use state = \"drain\", or remove it";
         faults.add(format!("{at}.state"), "a listener has no maint", hint);
+    }
+}
+
+/// Where each address of a family is bound, and by which listener.
+type BoundBy<'a> = BTreeMap<(SocketAddr, Option<Interface>), (BindAddress, &'a Name)>;
+
+fn check_binds<'a>(
+    name: &'a Name,
+    listener: &ListenerSpec,
+    bound: &mut BoundBy<'a>,
+    faults: &mut Faults,
+) {
+    let at = format!("listener.{name}.bind");
+    if listener.bind.is_empty() {
+        faults.add(&at, "no address to bind", "bind = \"0.0.0.0:443\"");
+    }
+    faults.at_most(&at, "addresses", listener.bind.len(), BINDS_MAX);
+    for bind in listener.binds() {
+        if bind.port() == 0 {
+            faults.add(&at, "port 0 cannot be bound", "name a port, 1 to 65535");
+        }
+        for family in bind.families() {
+            let key = (without_scope(family), bind.interface);
+            let there = bound.range((key.0, None)..).take_while(|((at, _), _)| *at == key.0);
+            // Of one with and one without an interface the kernel takes whichever came last.
+            let meets = |on: Option<Interface>| on.zip(key.1).is_none_or(|(on, here)| on == here);
+            let there = there.filter(|((_, on), _)| meets(*on)).map(|(_, it)| *it).next();
+            bound.insert(key, (bind, name));
+            let Some((other, by)) = there else { continue };
+            let of = if by == name { "this listener".to_owned() } else { format!("listener {by}") };
+            if bind.interface != other.interface {
+                let what = format!("{bind} is bound twice: {other} of {of} has no other interface");
+                faults.add(&at, what, "interface = \"eth0\", another one below each listener");
+            } else if bind.takes_ipv4 == other.takes_ipv4 {
+                let what = format!("{bind} is bound twice: {of} has it, too");
+                faults.add(&at, what, "give each listener its own address");
+            } else {
+                let what = format!("{bind} is bound twice: {other} of {of} has its IPv4 clients");
+                faults.add(&at, what, "v6only = true below the listener of [::]");
+            }
+            break;
+        }
+    }
+    if !listener.v6only && !listener.binds().any(|bind| bind.takes_ipv4) {
+        let at = format!("listener.{name}.v6only");
+        let hint =
+            format!("bind = \"[::]:{}\"", listener.bind.first().map_or(443, SocketAddr::port));
+        faults.add(at, "only [::] takes IPv4 clients, too, and it is not bound", hint);
     }
 }
 

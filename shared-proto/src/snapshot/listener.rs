@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Keepalive, PerSource, Pool, ProxyIn, Route, Snapshot};
+use crate::bind_address::{BindAddress, Interface};
 use crate::ids::ListenerId;
 use crate::network::AccessLists;
 use crate::spec::{
@@ -21,6 +22,10 @@ pub struct Listener {
     pub pool: usize,
     /// Whether its addresses are bound although this host does not have them.
     pub freebind: bool,
+    /// Whether `[::]` takes IPv6 clients only.
+    pub v6only: bool,
+    /// Only clients that come in there.
+    pub interface: Option<Interface>,
     pub max_sessions: Option<u32>,
     /// New sessions, over all shards.
     pub rate: Option<Rate>,
@@ -56,6 +61,8 @@ impl Listener {
             bind: spec.bind.clone(),
             pool: pools[&spec.pool],
             freebind: spec.freebind,
+            v6only: spec.v6only,
+            interface: spec.interface,
             max_sessions: spec.max_sessions,
             rate: spec.rate,
             per_source: PerSource::of(&spec.per_source),
@@ -78,6 +85,8 @@ impl Listener {
             bind: self.bind.clone(),
             pool: name(self.pool),
             freebind: self.freebind,
+            v6only: self.v6only,
+            interface: self.interface,
             max_sessions: self.max_sessions,
             rate: self.rate,
             per_source: self.per_source.map_or_else(PerSourceSpec::default, |it| it.spec()),
@@ -90,6 +99,11 @@ impl Listener {
             inspect_timeout: Span::from_millis(self.inspect_timeout_ms.into()),
             route: routes.map(|route| route.spec(name(route.pool))).collect(),
         }
+    }
+
+    /// Where its sockets are bound.
+    pub fn binds(&self) -> impl Iterator<Item = BindAddress> {
+        BindAddress::all(&self.bind, self.v6only, self.interface)
     }
 
     /// The indices of its pool, then of those of its routes.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spec::{Admin, BackendSpec, DiscoverSpec, HealthKind};
+use core::net::SocketAddr;
 
 fn spec_with(pool: PoolSpec) -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
@@ -250,6 +251,61 @@ fn an_address_that_is_spelt_with_a_scope_is_the_same_address() {
     assert!(bound_twice("[::1]:80", "[::1%1]:80"));
     assert!(!bound_twice("[fe80::1%1]:80", "[fe80::1%2]:80"), "two links, two addresses");
     assert!(!bound_twice("[::1]:80", "[::1]:81"));
+}
+
+/// The faults of two listeners that differ as it says.
+fn faults_of(change: impl Fn(&mut ListenerSpec, &mut ListenerSpec)) -> Vec<String> {
+    let mut spec = spec_with(PoolSpec::default());
+    let mut first = spec.listener["web"].clone();
+    first.bind = vec!["[::]:443".parse().unwrap()];
+    let mut second = first.clone();
+    change(&mut first, &mut second);
+    spec.listener.insert("web".parse().unwrap(), first);
+    spec.listener.insert("two".parse().unwrap(), second);
+    let built = build(&spec, &Snapshot::empty(), &mut IdSource::default());
+    built.err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_address_of_both_families_stands_in_the_way_of_ipv4() {
+    let v4: Vec<SocketAddr> = vec!["0.0.0.0:443".parse().unwrap()];
+    let said = faults_of(|web, two| {
+        (web.v6only, two.bind) = (false, v4.clone());
+    });
+    let expected = "listener.web.bind: [::]:443 is bound twice: 0.0.0.0:443 of listener two has its IPv4 clients";
+    assert_eq!(said, [expected]);
+    let said = faults_of(|web, two| {
+        (two.v6only, web.bind) = (false, v4.clone());
+    });
+    let expected = "listener.web.bind: 0.0.0.0:443 is bound twice: [::]:443 of listener two has its IPv4 clients";
+    assert_eq!(said, [expected]);
+    let one = faults_of(|web, two| {
+        web.bind.push(v4[0]);
+        two.bind = vec!["[::1]:1".parse().unwrap()];
+        web.v6only = false;
+    });
+    assert!(one[0].contains("this listener"), "{one:?}");
+    let none = faults_of(|web, two| (web.v6only, two.bind) = (true, v4.clone()));
+    assert_eq!(none.len(), 0, "{none:?}");
+    let alone = faults_of(|_, two| (two.v6only, two.bind) = (false, v4.clone()));
+    assert!(alone[0].starts_with("listener.two.v6only: only [::] takes"), "{alone:?}");
+}
+
+#[test]
+fn an_address_is_bound_once_on_each_interface() {
+    let on = |name: &str| Some(name.parse().unwrap());
+    let both = |one: &str, other: &str| {
+        faults_of(|web, two| (web.interface, two.interface) = (on(one), on(other)))
+    };
+    assert_eq!(both("eth0", "eth1").len(), 0);
+    let said = both("eth0", "eth0");
+    let expected = "listener.web.bind: [::]:443 on eth0 is bound twice: listener two has it, too";
+    assert_eq!(said, [expected]);
+    let said = faults_of(|web, _| web.interface = on("eth0"));
+    let expected = "listener.web.bind: [::]:443 on eth0 is bound twice: [::]:443 of listener two has no other interface";
+    assert_eq!(said, [expected]);
+    let said = faults_of(|_, two| two.interface = on("eth0"));
+    assert!(said[0].contains("[::]:443 on eth0 of listener two has no other"), "{said:?}");
 }
 
 fn member(address: &str) -> Member {

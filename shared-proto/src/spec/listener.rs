@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bind_address::{BindAddress, Interface};
 use crate::network::NetworkList;
 
 use super::{
@@ -20,6 +21,12 @@ pub struct ListenerSpec {
     /// Binds addresses that this host does not have (yet).
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub freebind: bool,
+    /// Whether `[::]` takes IPv6 clients only.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub v6only: bool,
+    /// Only clients that come in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
     /// The most sessions at once, over all shards. Absent: only the process's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
@@ -63,7 +70,21 @@ fn is_default_timeout(timeout: &Span) -> bool {
     *timeout == inspect_timeout()
 }
 
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
 impl ListenerSpec {
+    /// Where its sockets are bound.
+    pub fn binds(&self) -> impl Iterator<Item = BindAddress> {
+        BindAddress::all(&self.bind, self.v6only, self.interface)
+    }
+
     /// Its pool, then those of its routes.
     pub fn pools(&self) -> impl Iterator<Item = &Name> {
         core::iter::once(&self.pool).chain(self.route.iter().map(|route| &route.pool))
@@ -76,6 +97,8 @@ impl ListenerSpec {
             bind,
             pool,
             freebind: false,
+            v6only: true,
+            interface: None,
             max_sessions: None,
             rate: None,
             per_source: PerSourceSpec::default(),

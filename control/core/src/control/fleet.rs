@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
 use weir_proto::snapshot::Snapshot;
@@ -41,7 +42,7 @@ pub trait Fleet {
         &self,
         shard: ShardId,
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
     ) -> BoundSockets;
 }
 
@@ -82,7 +83,7 @@ impl<F: Fleet> Fleet for Arc<F> {
         &self,
         shard: ShardId,
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
     ) -> BoundSockets {
         F::bind_again(self, shard, snapshot, wanted)
     }

@@ -20,13 +20,13 @@
 //! [`Control::serves_since`] on: an upgrade ends no session and sets no counter back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
 use weir_proto::snapshot::{Member, Pool, Snapshot};
 
@@ -81,7 +81,7 @@ pub struct Legacy {
     unconfirmed: Option<Waiting>,
     /// Addresses that are not bound, and since when, in nanoseconds.
     #[serde(default)]
-    unbound: Vec<(SocketAddr, u64)>,
+    unbound: Vec<(BindAddress, u64)>,
     #[serde(default)]
     rolled_back: [u64; 2],
     #[serde(default)]
@@ -133,7 +133,7 @@ pub(super) struct Inherited {
     is_draining: bool,
     /// Tasks that could not go on.
     cut_tasks: Vec<u64>,
-    pub(super) unbound: BTreeMap<SocketAddr, Now>,
+    pub(super) unbound: BTreeMap<BindAddress, Now>,
 }
 
 impl ShardLegacy {

@@ -1,9 +1,9 @@
 //! Orders on their way to one shard. Nothing is lost when its channel is full, and nothing waits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::BackendId;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
@@ -17,7 +17,7 @@ pub(crate) struct PendingOrders {
     adopt: Option<(Arc<Snapshot>, Vec<ListenerSocket>)>,
     /// Where the shard listens, by what it was handed: it keeps those sockets if a version without
     /// an address was never handed over.
-    open: BTreeSet<SocketAddr>,
+    open: BTreeSet<BindAddress>,
     health: BTreeMap<BackendId, BackendHealth>,
     kills: BTreeSet<BackendId>,
     /// True if it shall accept nothing.
@@ -34,7 +34,7 @@ impl PendingOrders {
     pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
         let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
         // Bound once more by a drain that was taken back: one of the two is enough.
-        let bound: BTreeSet<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+        let bound: BTreeSet<BindAddress> = sockets.iter().map(|it| it.address).collect();
         all.retain(|it| !bound.contains(&it.address));
         all.extend(sockets);
         // Addresses that came and went, or were drained, before the shard ever heard of them.
@@ -124,7 +124,7 @@ impl PendingOrders {
         }
         if let Some((snapshot, sockets)) = self.adopt.take() {
             let wanted = sockets::addresses(&snapshot);
-            let handed: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+            let handed: Vec<BindAddress> = sockets.iter().map(|it| it.address).collect();
             if let Err(order) = send(Order::Adopt { snapshot, sockets, health }) {
                 if let Order::Adopt { snapshot, sockets, .. } = order {
                     self.adopt = Some((snapshot, sockets));
@@ -169,8 +169,9 @@ mod tests {
     use weir_proto::snapshot::{Listener, Pool};
     use weir_proto::spec::{NoBackend, PoolSpec, Strategy};
 
-    fn address(port: u32) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()))
+    fn address(port: u32) -> BindAddress {
+        use std::net::SocketAddr;
+        SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap())).into()
     }
 
     fn socket(listener: u32) -> ListenerSocket {
@@ -203,9 +204,11 @@ mod tests {
         let listener = |id: &u32| Listener {
             id: ListenerId(*id),
             name: format!("l{id}").parse().unwrap(),
-            bind: vec![address(*id)],
+            bind: vec![address(*id).address],
             pool: 0,
             freebind: false,
+            v6only: true,
+            interface: None,
             max_sessions: None,
             rate: None,
             per_source: None,

@@ -1,10 +1,10 @@
 //! One shard as control sees it: is it alive, what does it use, what still has to be said to it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use weir_core::machine;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::Order;
 use weir_proto::stats::ShardStats;
@@ -70,7 +70,7 @@ pub struct Shard {
     pub(crate) pending: PendingOrders,
     /// Addresses that could not be bound for it when it was built again, or turned again, while
     /// other shards may have them: they are tried again.
-    pub(crate) missing: BTreeSet<SocketAddr>,
+    pub(crate) missing: BTreeSet<BindAddress>,
     /// The empty box for the next figures; `None` while the shard has it.
     spare: Option<Box<ShardStats>>,
     /// How often figures were asked for, and how often they came.

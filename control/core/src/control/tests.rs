@@ -11,6 +11,7 @@ mod unbound;
 mod unconfirmed;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::Deref;
 
 use weir_proto::request::{ChangeOptions, ChangeRequest};

@@ -8,11 +8,11 @@
 //! A change neither waits for them nor fails because of them: it answers for its own addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::snapshot::{Listener, Snapshot};
 
 use super::{Clocks, Control};
@@ -38,15 +38,15 @@ pub struct Unbound {
 
 /// Every such address.
 #[derive(Debug, Default)]
-pub(super) struct UnboundAddresses(BTreeMap<SocketAddr, Unbound>);
+pub(super) struct UnboundAddresses(BTreeMap<BindAddress, Unbound>);
 
 impl UnboundAddresses {
-    pub(super) fn contains(&self, address: &SocketAddr) -> bool {
+    pub(super) fn contains(&self, address: &BindAddress) -> bool {
         self.0.contains_key(address)
     }
 
     /// The addresses whose turn it is, those first that have waited longest.
-    fn due(&self, now: Now) -> BTreeSet<SocketAddr> {
+    fn due(&self, now: Now) -> BTreeSet<BindAddress> {
         let due = self.0.iter().filter(|(_, it)| it.again <= now);
         let mut due: Vec<_> = due.map(|(address, it)| (it.again, *address)).collect();
         due.sort_unstable();
@@ -59,13 +59,13 @@ impl Control {
     pub fn unbound_of<'a>(
         &'a self,
         listener: &'a Listener,
-    ) -> impl Iterator<Item = (SocketAddr, &'a Unbound)> {
-        let open = if self.unbound.0.is_empty() { &[][..] } else { &listener.bind };
-        open.iter().filter_map(|address| Some((*address, self.unbound.0.get(address)?)))
+    ) -> impl Iterator<Item = (BindAddress, &'a Unbound)> {
+        let open = listener.binds().filter(|_| !self.unbound.0.is_empty());
+        open.filter_map(|address| Some((address, self.unbound.0.get(&address)?)))
     }
 
     /// Every address that is not bound, and since when.
-    pub(super) fn unbound_since(&self) -> impl Iterator<Item = (SocketAddr, Now)> {
+    pub(super) fn unbound_since(&self) -> impl Iterator<Item = (BindAddress, Now)> {
         self.unbound.0.iter().map(|(address, it)| (*address, it.since))
     }
 
@@ -195,7 +195,7 @@ impl Control {
     }
 
     /// The addresses for a shard without sockets: all that are open, and bound by this process.
-    pub(super) fn bound_addresses(&self) -> BTreeSet<SocketAddr> {
+    pub(super) fn bound_addresses(&self) -> BTreeSet<BindAddress> {
         let mut open = addresses(&self.snapshot);
         open.retain(|address| !self.unbound.contains(address));
         open

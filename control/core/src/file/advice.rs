@@ -3,11 +3,12 @@
 mod idle;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use weir_proto::address::Address;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::listed::listed;
-use weir_proto::snapshot::{Fault, overlap};
+use weir_proto::snapshot::Fault;
 use weir_proto::spec::{Admin, HealthKind, ListenerSpec, Name, PoolSpec, Spec};
 
 use super::Settings;
@@ -18,9 +19,9 @@ const INTERVAL_MIN_MS: u64 = 100;
 /// The process and a listener want the same socket: only one of them can have it.
 pub fn faults(settings: &Settings, spec: &Spec) -> Vec<Fault> {
     let Some(admin) = settings.admin else { return Vec::new() };
-    let taken = |bind: &SocketAddr| overlap(*bind, admin);
+    let taken = |bind: BindAddress| bind.overlaps(&admin.into());
     let listeners = spec.listener.iter();
-    let taken = listeners.filter(|(_, listener)| listener.bind.iter().any(taken));
+    let taken = listeners.filter(|(_, listener)| listener.binds().any(taken));
     taken
         .map(|(name, _)| {
             let what = format!("the admin address {admin} is taken by listener {name}");

@@ -108,7 +108,7 @@ fn accepting(snapshot: &Snapshot) -> BTreeMap<ListenerId, &Listener> {
 }
 
 fn is_bound_alike(a: &Listener, b: &Listener) -> bool {
-    let addresses = |it: &Listener| it.bind.iter().copied().collect::<BTreeSet<_>>();
+    let addresses = |it: &Listener| it.binds().collect::<BTreeSet<_>>();
     a.freebind == b.freebind && addresses(a) == addresses(b)
 }
 
@@ -165,7 +165,9 @@ fn rows(
         }
         (Noun::Backend, Kind::Changed, "state" | "weight") if ceases => Class::Drain,
         (Noun::Listener, Kind::Added | Kind::Removed, _)
-        | (Noun::Listener, _, "bind" | "freebind" | "state") => Class::Rebind,
+        | (Noun::Listener, _, "bind" | "freebind" | "v6only" | "interface" | "state") => {
+            Class::Rebind
+        }
         _ => Class::Hot,
     };
     let row = |key: &str, before: Option<&String>, after: Option<&String>| ChangeRow {

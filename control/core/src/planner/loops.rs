@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use weir_proto::snapshot::{Fault, Snapshot};
-use weir_proto::spec::{CopyOnWrite, Name, PoolSpec, Spec};
+use weir_proto::bind_address::BindAddress;
+use weir_proto::snapshot::{Fault, Listener, Snapshot};
+use weir_proto::spec::{CopyOnWrite, ListenerSpec, Name, PoolSpec, Spec};
 
 /// Every backend that is one of weir's own listeners. If listeners are bound as in `previous`, only
 /// pools that are not shared with it are looked into.
 pub fn loops(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     let bound = Bound::of(spec);
-    let binds = previous.listeners.iter().map(|listener| &listener.bind);
-    let same_binds = spec.listener.values().map(|listener| &listener.bind).eq(binds);
+    let binds = previous.listeners.iter().flat_map(Listener::binds);
+    let same_binds = spec.listener.values().flat_map(ListenerSpec::binds).eq(binds);
     let is_known = |(name, pool): &(&Name, &CopyOnWrite<PoolSpec>)| {
         let before = previous.pool(name.as_str()).filter(|_| same_binds);
         before.is_some_and(|before| before.spec.is_shared_with(pool))
@@ -55,7 +56,8 @@ impl<'a> Bound<'a> {
     fn of(spec: &'a Spec) -> Bound<'a> {
         let mut bound = Bound::default();
         for (name, listener) in &spec.listener {
-            for bind in &listener.bind {
+            let binds = listener.binds().filter(BindAddress::takes_own_connects);
+            for bind in binds.flat_map(|bind| bind.families()) {
                 let (port, ip) = (bind.port(), bind.ip().to_canonical());
                 bound.exact.entry((port, ip)).or_insert(name);
                 let family = (port, ip.is_ipv4());

@@ -135,6 +135,7 @@ impl<S: Plain> Kind<S> {
             Form::Size { .. } => "256KiB",
             Form::Flag => "true",
             Form::Name { .. } => "web",
+            Form::Interface => "eth0",
             Form::Address { many: true } => "0.0.0.0:443, with commas between several",
             Form::Routes => "'sni=*.example.com pool=web; from=10.0.0.0/8 pool=db'",
             Form::Networks => "10.0.0.0/8, with commas between several",

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use weir_proto::address::Address;
+use weir_proto::bind_address::Interface;
 use weir_proto::network::{Network, NetworkList};
 use weir_proto::spec::{
     Admin, KeepaliveSpec, PerSourceSpec, PoolSpec, ProxyInSpec, Rate, RetrySpec, Span, TimeoutSpec,
@@ -35,6 +36,7 @@ pub(super) struct DraftListener {
     pub(super) rate: Option<Rate>,
     pub(super) per_source: PerSourceSpec,
     pub(super) freebind: bool,
+    pub(super) interface: Option<Interface>,
     pub(super) state: Admin,
     pub(super) keepalive: KeepaliveSpec,
     pub(super) proxy_protocol: ProxyInSpec,

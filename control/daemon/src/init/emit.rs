@@ -155,7 +155,11 @@ fn unique_binds(listeners: &[DraftListener], notes: &mut Notes) -> Vec<Vec<Socke
     let mut unique = |listener: &DraftListener| {
         let mut kept = Vec::new();
         for bind in &listener.binds {
-            if taken.insert(*bind) {
+            let there = taken.range((*bind, None)..).take_while(|(at, _)| at == bind);
+            let meets = |on: Option<_>| on.zip(listener.interface).is_none_or(|(a, b)| a == b);
+            let is_free = there.map(|(_, on)| *on).all(|on| !meets(on));
+            taken.insert((*bind, listener.interface));
+            if is_free {
                 kept.push(*bind);
             } else {
                 let remark = warning(format!("the address {bind} is bound twice"));
@@ -277,6 +281,7 @@ fn listener_objects(
                 rate: listener.rate,
                 per_source: listener.per_source,
                 freebind: listener.freebind,
+                interface: listener.interface,
                 state: listener.state,
                 keepalive: listener.keepalive.clone(),
                 proxy_protocol: listener.proxy_protocol.clone(),

@@ -279,6 +279,7 @@ impl<'a> StreamReader<'a> {
             rate: None,
             per_source: server.settings.clients.spec(),
             freebind: false,
+            interface: None,
             state: Admin::Ready,
             keepalive: server.keepalive.clone(),
             proxy_protocol,

@@ -157,3 +157,22 @@ fn a_connect_comes_from_the_first_source_that_is_on_this_host() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_unix_socket_whose_backlog_is_full_refuses() {
+    let folder = std::env::temp_dir().join(format!("weir-rt-full-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("s");
+    let _ = std::fs::remove_file(&path);
+    let flags = SocketFlags::CLOEXEC;
+    let server = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+    bind(&server, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&server, 0).unwrap();
+    // One waits, and there is no room for another.
+    let _waits = UnixStream::connect(&path).unwrap();
+    let to = format!("unix:{}", path.display()).parse().unwrap();
+    let weir_proto::address::Address::Unix(to) = to else { panic!("{to}") };
+    let fault = connect_unix(to).err().map(|fault| fault.kind());
+    assert_eq!(fault, Some(io::ErrorKind::ConnectionRefused));
+    std::fs::remove_dir_all(&folder).unwrap();
+}

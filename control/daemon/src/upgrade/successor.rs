@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FileType, fstat};
 use weir_control_core::control::{Fleet, Legacy};
 use weir_control_core::sockets::{BindPlan, BoundSockets};
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
@@ -31,7 +32,7 @@ pub(crate) struct Inherited {
     pub(crate) version: u64,
     pub(crate) control: Option<(std::path::PathBuf, OwnedFd)>,
     pub(crate) admin: Option<(SocketAddr, OwnedFd)>,
-    listeners: BTreeMap<SocketAddr, Vec<OwnedFd>>,
+    listeners: BTreeMap<BindAddress, Vec<OwnedFd>>,
     channels: Vec<OwnedFd>,
     /// The state of control there; taken when control is made here.
     pub(crate) legacy: Option<Box<Legacy>>,
@@ -137,7 +138,7 @@ impl Inherited {
         let mut next = || descriptors.next().ok_or_else(missing);
         let control = Some((control, next()?));
         let admin = admin.map(|address| Ok::<_, String>((address, next()?))).transpose()?;
-        let mut by_address: BTreeMap<SocketAddr, Vec<OwnedFd>> = BTreeMap::new();
+        let mut by_address: BTreeMap<BindAddress, Vec<OwnedFd>> = BTreeMap::new();
         for (address, _) in listeners {
             by_address.entry(address).or_default().push(next()?);
         }

@@ -12,6 +12,7 @@ use weir_control_core::control::{Fleet, ShardHistory};
 use weir_control_core::sockets::{BindPlan, BoundSockets, addresses};
 use weir_core::base::clock::Now;
 use weir_engine::Engine;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
@@ -35,7 +36,7 @@ pub(crate) struct Newest {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Its open addresses that a shard was given sockets for. The others could not be bound: who
     /// has them is somebody else.
-    pub(crate) bound: BTreeSet<SocketAddr>,
+    pub(crate) bound: BTreeSet<BindAddress>,
 }
 
 impl SupervisedEngine {
@@ -111,7 +112,7 @@ enum Remembered {
 struct AdoptedSockets {
     snapshot: Arc<Snapshot>,
     /// Where the shard has got sockets.
-    handed: BTreeSet<SocketAddr>,
+    handed: BTreeSet<BindAddress>,
     /// The same sockets once more, as far as there were descriptors for them: a shard without
     /// cannot be fenced there, and serves anyway.
     twins: Vec<ListenerSocket>,
@@ -206,7 +207,7 @@ impl Fleet for SupervisedEngine {
         &self,
         _shard: ShardId, // its sockets are like those of the others
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
     ) -> BoundSockets {
         listen::bind_beside(snapshot, wanted)
     }
@@ -220,7 +221,7 @@ mod tests {
 
     fn order(snapshot: &Arc<Snapshot>, at: &[SocketAddr]) -> Order {
         let socket = |address: &SocketAddr| ListenerSocket {
-            address: *address,
+            address: (*address).into(),
             socket: stands_for_a_socket(),
         };
         let sockets = at.iter().map(socket).collect();
@@ -249,20 +250,23 @@ mod tests {
         let both = snapshot(&[first, second]);
         let mut known = Vec::new();
         let at = |known: &[ListenerSocket]| -> Vec<SocketAddr> {
-            known.iter().map(|it| it.address).collect()
+            known.iter().map(|it| it.address.address).collect()
         };
         let mut with = adopted(&both, &[first, second], true);
         with.replace(&mut known);
         assert_eq!(at(&known), [first, second]);
-        assert_eq!(with.follow(None).bound, [first, second].into());
+        assert_eq!(with.follow(None).bound, [first, second].map(BindAddress::from).into());
         // New sockets without twins: the old ones are not the shard's any more.
         let mut without = adopted(&both, &[second], false);
         without.replace(&mut known);
         assert_eq!(at(&known), [first]);
         let newest = without.follow(None);
-        assert_eq!(newest.bound, [second].into());
+        assert_eq!(newest.bound, [BindAddress::from(second)].into());
         let mut last = adopted(&snapshot(&[second]), &[], true);
         last.replace(&mut known);
-        assert_eq!((at(&known).len(), last.follow(Some(newest)).bound), (0, [second].into()));
+        assert_eq!(
+            (at(&known).len(), last.follow(Some(newest)).bound),
+            (0, [BindAddress::from(second)].into())
+        );
     }
 }

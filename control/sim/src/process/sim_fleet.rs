@@ -14,6 +14,7 @@ use weir_control_core::resolve::RememberedMembers;
 use weir_control_core::sockets::{self, BindError, BindPlan, BoundSockets, open_in};
 use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardHandle;
+use weir_proto::bind_address::BindAddress;
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
@@ -83,7 +84,7 @@ pub(super) struct FleetState {
     /// The newest version that control has: a plan for a later one is a proposal.
     pub(super) version: u64,
     /// Addresses that could not be bound the last time that it was tried.
-    failed: BTreeSet<SocketAddr>,
+    failed: BTreeSet<BindAddress>,
     /// The process was told to drain: what is open is bound once more when that is taken back.
     pub(super) drained: bool,
     planted: Option<Planted>,
@@ -96,7 +97,7 @@ pub(super) struct FleetState {
     /// The newest snapshot that was sent to a shard.
     pub(super) newest: Option<Arc<Snapshot>>,
     /// Addresses that a shard was given sockets for, as far as the newest snapshot has them.
-    bound_of_newest: BTreeSet<SocketAddr>,
+    bound_of_newest: BTreeSet<BindAddress>,
     /// The priority groups in use, as they are on disk.
     pub(super) in_use: BTreeMap<String, u8>,
     /// The findings of DNS, as they are on disk.
@@ -165,7 +166,7 @@ impl FleetState {
     }
 
     /// Fails as often as the seed says. Who has an address keeps it for a while.
-    fn try_bind(&mut self, name: &str, address: SocketAddr) -> Result<(), BindError> {
+    fn try_bind(&mut self, name: &str, address: BindAddress) -> Result<(), BindError> {
         let stays = self.bind_errors > 0 && self.failed.contains(&address) && self.rng.flip();
         if !stays && !self.rng.hits(self.bind_errors) {
             return Ok(());
@@ -184,7 +185,7 @@ impl FleetState {
         let whole = self.drained && is_again && plan.held.is_empty();
         let anew = whole && plan.wanted == sockets::addresses(plan.snapshot);
         self.drained &= !anew;
-        let twice = |it: &&SocketAddr| {
+        let twice = |it: &&BindAddress| {
             plan.held.contains(*it) || (is_again && !anew && !self.failed.contains(*it))
         };
         if let Some(address) = plan.wanted.iter().find(twice) {
@@ -201,7 +202,7 @@ impl FleetState {
     }
 
     /// Binds for one shard what others have, or it had itself.
-    fn bind_beside(&mut self, snapshot: &Snapshot, wanted: &BTreeSet<SocketAddr>) -> BoundSockets {
+    fn bind_beside(&mut self, snapshot: &Snapshot, wanted: &BTreeSet<BindAddress>) -> BoundSockets {
         if let Some(address) = wanted.intersection(&self.failed).next() {
             let what = format!("{address} is bound for one shard, and somebody else has it");
             self.violation.get_or_insert(what);
@@ -213,15 +214,15 @@ impl FleetState {
         &mut self,
         shards: u16,
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
     ) -> BoundSockets {
         let mut bound = BoundSockets::nothing(shards);
         for listener in open_in(snapshot) {
-            for address in listener.bind.iter().filter(|address| wanted.contains(*address)) {
-                let sockets = self.try_bind(listener.name.as_str(), *address);
-                let sockets =
-                    sockets.map(|()| (0..shards).map(|_| self.socket(*address)).collect());
-                bound.add(*address, sockets);
+            for address in listener.binds().filter(|address| wanted.contains(address)) {
+                let sockets = self.try_bind(listener.name.as_str(), address);
+                let socket = |_| self.socket(address.address);
+                let sockets = sockets.map(|()| (0..shards).map(socket).collect());
+                bound.add(address, sockets);
             }
         }
         bound
@@ -354,7 +355,7 @@ impl Fleet for SimFleet {
         &self,
         _shard: ShardId,
         snapshot: &Snapshot,
-        wanted: &BTreeSet<SocketAddr>,
+        wanted: &BTreeSet<BindAddress>,
     ) -> BoundSockets {
         self.0.borrow_mut().bind_beside(snapshot, wanted)
     }

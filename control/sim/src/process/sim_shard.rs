@@ -248,7 +248,9 @@ impl SimShard {
         let mut stays = self.wanted.clone();
         for order in &orders {
             match order {
-                Sent::Adopt(snapshot, _) => self.wanted = addresses(snapshot),
+                Sent::Adopt(snapshot, _) => {
+                    self.wanted = addresses(snapshot).iter().map(|it| it.address).collect()
+                }
                 Sent::Stop => self.wanted.clear(),
                 Sent::Drain | Sent::Serve => stays.clear(),
                 _ => {}

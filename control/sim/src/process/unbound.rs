@@ -22,7 +22,7 @@ impl SimProcess {
             for ((number, cell), wire) in cells.filter(|((_, cell), _)| cell.is_live()) {
                 // Who has yet to hear that a drain was taken back has its old sockets.
                 let told = daemon.control.has_told(ShardId(number)) && wire.is_taken();
-                if told && cell.listens_at(address) {
+                if told && cell.listens_at(address.address) {
                     let what = "which control has not bound";
                     return Err(format!("shard {number} listens at {address}, {what}"));
                 }

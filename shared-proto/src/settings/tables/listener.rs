@@ -41,6 +41,31 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
          not have them.",
     ),
     row(
+        ("v6only", "v6only"),
+        Form::Flag,
+        Effect::Placement,
+        field!(Flag, v6only),
+        "`true`: IPv6 addresses take IPv6 clients only. `false`: `[::]` takes IPv4 clients, too, \
+         who are IPv4 clients everywhere, as in lists of networks. A change binds new sockets.",
+    ),
+    row(
+        ("interface", "interface"),
+        Form::Interface,
+        Effect::Placement,
+        (
+            |it| it.interface.map(|name| Value::Text(name.to_string())),
+            |it, value| match value {
+                Some(Value::Text(text)) => it.interface = text.parse().ok(),
+                None => it.interface = None,
+                Some(_) => {}
+            },
+        ),
+        "Only clients that come in by this network interface (SO_BINDTODEVICE). Other listeners \
+         may have the same addresses on other interfaces, but none on every interface. While this \
+         host has no such interface the listener is as with an address that the host does not \
+         have. A change binds new sockets. Any interface if absent.",
+    ),
+    row(
         ("max-sessions", "max_sessions"),
         Form::Count { min: 0, max: u32::MAX },
         Effect::Admission,

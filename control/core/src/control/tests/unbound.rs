@@ -35,7 +35,7 @@ fn an_address_that_was_taken_is_listened_at_as_soon_as_it_is_free() {
     assert_eq!(texts(&control), ["cannot bind 192.0.2.9:81: address in use"]);
     let web = control.snapshot.listeners[0].clone();
     let unbound: Vec<_> = control.unbound_of(&web).map(|(address, _)| address).collect();
-    assert_eq!(unbound, [address(THEIRS)]);
+    assert_eq!(unbound, [address(THEIRS).into()]);
     for ms in [250, 1_000, 1_750] {
         assert_eq!(tick(&mut control, &shards, ms), [""; 0], "at {ms} ms");
     }
@@ -103,7 +103,7 @@ fn what_one_shard_misses_is_forgotten_with_its_address() {
     shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
     control.pump(10);
-    assert_eq!(control.shards[1].missing, [address(MINE)].into());
+    assert_eq!(control.shards[1].missing, [BindAddress::from(address(MINE))].into());
     control.make_with_yes(&ChangeRequest::ListenerRemove { name: "web".into() }, 20).unwrap();
     control.pump(21);
     assert_eq!((control.unbound(), control.shards[1].missing.len()), (0, 0));

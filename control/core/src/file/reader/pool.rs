@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use toml::Spanned;
 use toml::de::DeValue;
+use weir_proto::bind_address::Interface;
 use weir_proto::network::Network;
 use weir_proto::settings::{self, Form, Plain, Setting, Value};
 use weir_proto::spec::{BackendSpec, Name, Percent, PoolSpec, Size, Span};
@@ -98,6 +99,10 @@ impl Reader {
             Form::Text { .. } => self.value::<String>(value, &hint).map(Value::Text),
             Form::Name { .. } => {
                 self.value::<Name>(value, &hint).map(|name| Value::Text(name.as_str().to_owned()))
+            }
+            Form::Interface => {
+                let read = self.value::<Interface>(value, &hint);
+                read.map(|name| Value::Text(name.as_str().to_owned()))
             }
             Form::Word { noun, words } => self.one_of(value, noun, words).map(Value::Text),
             Form::Address { many: false } => {

@@ -145,6 +145,7 @@ fn others<S>(setting: &Setting<S>) -> Vec<Pairs> {
         (key, form) if key.starts_with("discover.") => {
             vec![with(&["discover.dns=a.b:1"], &form.example().to_string())]
         }
+        ("v6only", _) => vec![with(&["bind=[::]:443"], "false")],
         ("health.user", _) => vec![with(&["health.kind=mysql"], "u")],
         ("per-source.ipv4", _) => vec![with(&["per-source.sessions=9"], "24")],
         ("per-source.ipv6", _) => vec![with(&["per-source.rate=9/s"], "48")],

@@ -1,23 +1,25 @@
 //! Frontends, backends and listens as listeners and pools.
 
+mod binds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use weir_proto::spec::{Admin, Rate, WEIGHT_MAX};
 
+use self::binds::FrontendBinds;
 use super::address::{self, HaproxyAddress, Ports};
 use super::lexer::{Variables, filled};
 use super::proxy::{Mode, ProxyKind, ProxySection, ServerLine};
 use super::rules::{RuleRoute, Rules};
 use super::unsupported::Unsupported;
 use super::{pools, unset_variable};
-use crate::init::access::{DraftAccess, Served, served};
+use crate::init::access::{DraftAccess, Served};
 use crate::init::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute};
-use crate::init::note::{At, Notes, Remark, note, quoted, warning};
+use crate::init::note::{At, Notes, Remark, note, warning};
 use crate::init::remarks::{
-    ADDRESSES_MAX, addresses_end_here, believes_everybody, has_no_address, has_no_listener,
-    is_two_listeners, tls_goes_through, tls_on_one_side, unix_server, unusable,
+    believes_everybody, has_no_address, has_no_listener, is_two_listeners, unix_server, unusable,
 };
 use crate::init::units::bounded;
 
@@ -188,7 +190,7 @@ impl Joiner<'_> {
     fn listeners(&mut self, proxy: &ProxySection) -> Vec<DraftListener> {
         let routes = self.routes(proxy);
         let Some(pool) = self.pool_of(proxy, &routes) else { return Vec::new() };
-        let (plain, with_header, freebind) = self.binds(proxy, pool);
+        let FrontendBinds { plain, with_header, freebind, interface } = self.binds(proxy, pool);
         if plain.is_empty() && with_header.is_empty() {
             if !self.is_full {
                 self.notes.add(&proxy.at, has_no_address(&title(proxy)));
@@ -221,6 +223,7 @@ impl Joiner<'_> {
                 rate: rate.map(Rate::per_second),
                 per_source: settings.sources.limits,
                 freebind,
+                interface,
                 state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
                 keepalive: settings.client_keepalive.clone(),
                 proxy_protocol,
@@ -324,66 +327,6 @@ impl Joiner<'_> {
                 None => left_out(&proxy.at, "it has no default_backend".to_owned()),
             },
         }
-    }
-
-    /// The addresses of a frontend without and with a PROXY header, and whether they may belong
-    /// to another host.
-    fn binds(
-        &mut self,
-        proxy: &ProxySection,
-        pool: usize,
-    ) -> (Vec<SocketAddr>, Vec<SocketAddr>, bool) {
-        let servers_tls = self.tls[pool];
-        let (mut plain, mut with_header) = (Vec::new(), Vec::new());
-        let mut freebind = false;
-        for (at, addresses, options) in &proxy.binds {
-            if options.is_tls != servers_tls {
-                let whats = ["a bind with `ssl`", "a bind before servers with `ssl`"];
-                self.notes.add(at, tls_on_one_side(options.is_tls, whats));
-                continue;
-            }
-            if options.is_tls {
-                self.notes.add(at, tls_goes_through());
-            }
-            freebind |= options.is_transparent;
-            self.notes.extend(&options.remarks);
-            if options.wants_header {
-                let of_connection = served(&[&proxy.settings.rules.connection.rules]);
-                self.notes.add(at, header_remark(&of_connection));
-            }
-            let binds = if options.wants_header { &mut with_header } else { &mut plain };
-            for text in addresses.split(',') {
-                binds.extend(self.bind(at, text, options.is_v6only));
-            }
-        }
-        (plain, with_header, freebind)
-    }
-
-    fn bind(&mut self, at: &At, text: &str, is_v6only: bool) -> Vec<SocketAddr> {
-        let read = self.address(at, text);
-        let refuse = |why: &str| warning(format!("bind {}", quoted(text))).because(why);
-        let remark = match (address::to_bind(&read, is_v6only), &read) {
-            (Some(binds), _) if self.addresses + binds.len() <= ADDRESSES_MAX => {
-                self.addresses += binds.len();
-                return binds;
-            }
-            (Some(_), _) => {
-                self.is_full = true;
-                addresses_end_here()
-            }
-            (None, HaproxyAddress::Unix(_)) => {
-                refuse("it is left out: weir listens on TCP over IP only")
-            }
-            (None, HaproxyAddress::Other(what)) => {
-                refuse(&format!("it is left out: {what} is not TCP over IP"))
-            }
-            (None, HaproxyAddress::Named(..)) => {
-                refuse("it is left out: weir listens on addresses").instead("write IP:PORT")
-            }
-            (None, _) => refuse("it is left out: it is no address with a port, or a long range"),
-        };
-        self.notes.add(at, remark);
-        Vec::new()
     }
 
     fn address(&mut self, at: &At, text: &str) -> HaproxyAddress {

@@ -1,5 +1,6 @@
 //! `server`, `default-server` and `bind` lines: the words behind the address.
 
+use weir_proto::bind_address::Interface;
 use weir_proto::spec::ProxyVersion;
 
 use super::agent::AgentOptions;
@@ -211,6 +212,7 @@ pub(super) struct BindOptions {
     pub(super) is_tls: bool,
     pub(super) is_v6only: bool,
     pub(super) is_transparent: bool,
+    pub(super) interface: Option<Interface>,
     /// Clients send a PROXY header first.
     pub(super) wants_header: bool,
     pub(super) remarks: Vec<(At, Remark)>,
@@ -225,6 +227,15 @@ impl BindOptions {
                 "ssl" => options.is_tls = true,
                 "v6only" => options.is_v6only = true,
                 "v4v6" => options.is_v6only = false,
+                "interface" => {
+                    let name = words.next().unwrap_or_default();
+                    options.interface = name.parse().ok();
+                    if options.interface.is_none() {
+                        let remark = warning(format!("`interface` {} of bind", quoted(name)));
+                        let remark = remark.because("it is left out: no interface has that name");
+                        options.remarks.push((at.clone(), remark));
+                    }
+                }
                 "transparent" => options.is_transparent = true,
                 "accept-proxy" => options.wants_header = true,
                 word => {

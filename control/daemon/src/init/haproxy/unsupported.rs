@@ -148,13 +148,6 @@ pub(super) const BIND_WORDS: &[OptionWord] = &[
         "weir reads no such header: it goes on to the servers as the first bytes",
         "",
     )),
-    row((
-        "interface",
-        1,
-        WARN,
-        "weir does not bind to an interface",
-        "write the addresses of the interface, or filter by nftables",
-    )),
     row(("namespace", 1, WARN, "weir listens in its own network namespace", "")),
     row((
         "maxconn",

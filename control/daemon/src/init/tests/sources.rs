@@ -38,3 +38,20 @@ fn the_bind_of_nginx_is_the_source_of_the_pool() {
     let variable = self::notes(&converted(&stream("", "proxy_bind $own;")));
     assert!(variable.iter().any(|it| it.contains("without a port")), "{variable:#?}");
 }
+
+#[test]
+fn the_interface_of_a_bind_is_that_of_its_listener() {
+    let on = |bind: &str| listen("", "").replace("bind 127.0.0.1:80", bind);
+    let made = converted(&on("bind 127.0.0.1:80 interface eth0"));
+    expect_toml(&made, &["interface = \"eth0\""]);
+    let made = converted(&on("bind 127.0.0.1:80 interface eth0\nbind 127.0.0.1:81"));
+    let toml = made.toml.clone().unwrap();
+    assert!(!toml.contains("interface"), "{toml}");
+    let is_told = notes(&made).iter().any(|it| it.contains("`interface` of listen a"));
+    assert!(is_told, "{:?}", made.notes);
+    let text = "defaults\ntimeout connect 5s\ntimeout client 1m\ntimeout server 1m\n\
+                listen a\nbind :80 interface a0\nserver x 10.0.0.1:80\n\
+                listen b\nbind :80 interface b0\nserver y 10.0.0.2:80\n";
+    let made = converted(text);
+    assert_eq!(made.counts[0], 2, "{:?}", made.notes);
+}

@@ -72,6 +72,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 }
                 Form::Text { .. }
                 | Form::Name { .. }
+                | Form::Interface
                 | Form::Address { many: false }
                 | Form::Target => {
                     json!({"type": "string"})
@@ -136,6 +137,7 @@ fn written(form: Form) -> Value {
         Form::Word { words, .. } => json!({"type": "string", "enum": words}),
         Form::Text { .. } => json!({"type": "string", "minLength": 1}),
         Form::Name { .. } => name(),
+        Form::Interface => json!({"type": "string", "minLength": 1, "maxLength": 15}),
         Form::Address { many: false } => address(),
         Form::Target => target(),
         Form::Address { many: true } => {
