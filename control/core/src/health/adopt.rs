@@ -11,6 +11,7 @@ use std::sync::Arc;
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
+use weir_proto::spec::Force;
 
 use crate::batch::Batch;
 
@@ -103,19 +104,7 @@ impl Health {
                 Follow::Nothing => {}
             }
             self.follow_agent((pool, backend), &mut watched, scope.spread, now);
-            let is_forced = watched.force != was_forced;
-            if watched.is_up() != was_up && (is_forced || !was_up) {
-                let reason = match watched.force.filter(|_| is_forced) {
-                    Some(_) => "forced by hand",
-                    None if is_forced => "no longer forced by hand",
-                    None if was_called => "its agent is asked no more",
-                    None => "not checked",
-                };
-                self.untold.push(watched.transition(reason, now));
-            }
-            if is_forced {
-                self.restate(pool.id);
-            }
+            self.tell_other(pool.id, &mut watched, (was_up, was_forced, was_called), now);
             group.add(&watched);
             self.keep(watched);
         }
@@ -124,6 +113,29 @@ impl Health {
         self.groups.insert(pool.id, group);
         if let Some(before) = before {
             self.leave_behind(before, pool);
+        }
+    }
+
+    /// A backend is up, forced or called down otherwise than before the version.
+    fn tell_other(
+        &mut self,
+        pool: PoolId,
+        watched: &mut WatchedBackend,
+        (was_up, was_forced, was_called): (bool, Option<Force>, bool),
+        now: Now,
+    ) {
+        let is_forced = watched.force != was_forced;
+        if watched.is_up() != was_up && (is_forced || !was_up) {
+            let reason = match watched.force.filter(|_| is_forced) {
+                Some(_) => "forced by hand",
+                None if is_forced => "no longer forced by hand",
+                None if was_called => "its agent is asked no more",
+                None => "not checked",
+            };
+            self.untold.push(watched.transition(reason, now));
+        }
+        if is_forced {
+            self.restate(pool);
         }
     }
 
