@@ -208,6 +208,9 @@ pub trait Io {
     /// listen(2) has failed.
     fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno>;
 
+    /// An end of a channel to another shard, until it is let go of.
+    fn channel(&mut self, socket: OwnedFd) -> Leg;
+
     /// Sends a message to another shard through a channel, with copies of these descriptors.
     ///
     /// # Errors

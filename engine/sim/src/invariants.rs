@@ -30,6 +30,9 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let client = session.leg(Side::Client).filter(|_| is_connecting);
         let abandoned = client.is_some_and(|leg| kernel.is_abandoned(leg));
         let key = (id.slot, id.generation);
+        if let Some(leg) = session.leg(Side::Client).filter(|_| session.is_relaying()) {
+            kernel.meet(key, leg);
+        }
         let takes = Side::ALL.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
         // A shard takes a version over before it accepts.
@@ -153,7 +156,8 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         if closing && not_taken_back.contains(&(id.slot, id.generation)) {
             return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
         }
-        if !session.is_relaying() || behind {
+        // One that leaves begins nothing.
+        if !session.is_relaying() || behind || session.is_leaving() {
             return Ok(());
         }
         check_kept(session, kernel)?;
@@ -272,12 +276,14 @@ fn check_kernel(table: &Table, kernel: &Kernel) -> Result<(), String> {
     let pipes = table.iter().flat_map(|(_, session)| session.pipes());
     let mut pipes: Vec<_> = pipes.map(|pipe| (pipe.id.0, pipe.held as usize)).collect();
     pipes.sort_unstable();
-    let used = kernel.pipes_held();
+    let mut used = kernel.pipes_held();
+    used.retain(|pipe| pipes.contains(pipe) || !kernel.may_be_given(pipe.0));
     if pipes != used {
         return Err(format!("pipes {used:?} are used, sessions know of {pipes:?}"));
     }
-    let held = kernel.buffers_held();
+    let mut held = kernel.buffers_held();
     let in_queues: Vec<u16> = buffers.into_keys().collect();
+    held.retain(|buffer| in_queues.contains(buffer) || !kernel.is_read(*buffer));
     if held != in_queues {
         return Err(format!("buffers {held:?} are held, but {in_queues:?} are in queues"));
     }
@@ -336,7 +342,8 @@ fn check_deadline(
     if session.counted_retry == Some(true) {
         due = due.min(Now::from_nanos(note.retry_due));
     }
-    let due = due.plus_millis(2 * TICK_MS);
+    // What was due on its way is done when it has come.
+    let due = due.max(Now::from_nanos(note.came_at)).plus_millis(2 * TICK_MS);
     if due < now {
         return Err(format!("a deadline has passed at {due:?}, now {now:?}: {session:?}"));
     }
@@ -439,6 +446,10 @@ fn check_patience(
         let limit = if gone { silence_ms.min(session.stalled_ms) } else { session.stalled_ms };
         let Some(seen_at) = seen_at else { continue };
         let stuck_ms = (kernel.running_ns() - seen_at) / 1_000_000;
+        let has_just_come = Now::from_nanos(note.came_at).plus_millis(look_ms);
+        if note.came_at > 0 && has_just_come > Now::from_nanos(kernel.now) {
+            continue;
+        }
         // A send that was not heard of hides from a look what was taken: the next one decides.
         let hidden_ms = WATCH_AFTER_MS + TICK_MS;
         if stuck_ms > u64::from(limit + look_ms + hidden_ms) {

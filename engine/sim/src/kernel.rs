@@ -104,6 +104,8 @@ pub struct Note {
     /// The last connect: when it began, after how many others; and whether its client had left.
     pub connect: Option<(u64, usize)>,
     pub for_nobody: bool,
+    /// When it was handed over, the last time.
+    pub came_at: u64,
     /// The version of the shard after the turn in which it was accepted.
     pub born: Option<Version>,
     /// Bytes were waiting for these peers at the last look.
@@ -160,6 +162,7 @@ pub struct Kernel {
     /// A send was refused though there was room.
     pub has_refused: bool,
     pipes: Pipes,
+    channels: channels::Channels,
     answers: VecDeque<Answer>,
     /// The shard is in the middle of the answers.
     taking: bool,
@@ -203,6 +206,7 @@ impl Kernel {
             told: 0,
             has_refused: false,
             pipes: Pipes::default(),
+            channels: channels::Channels::default(),
             answers: VecDeque::new(),
             taking: false,
             submitted: 0,
@@ -233,7 +237,7 @@ impl Kernel {
                 Behind::Listener(listener) => {
                     self.net.close_listener(listener, &mut self.rng);
                 }
-                Behind::Conn(_) | Behind::Nothing => {}
+                _ => {}
             }
         }
         self.binds.clear();
@@ -302,6 +306,9 @@ impl Kernel {
 
     /// One pending operation, any of them, is tried. False if it waits on.
     pub fn step(&mut self) -> bool {
+        if !self.channels.is_still() && self.rng.flip() {
+            self.step_relays();
+        }
         if self.pending.is_empty() {
             return false;
         }
@@ -312,6 +319,7 @@ impl Kernel {
     /// Every pending operation is tried once. True if one was answered.
     pub fn step_all(&mut self) -> bool {
         let before = self.completed;
+        self.step_relays();
         for index in (0..self.pending.len()).rev() {
             if index < self.pending.len() {
                 self.attempt(index);
@@ -455,6 +463,18 @@ impl Kernel {
     #[must_use]
     pub fn buffers_held(&self) -> Vec<u16> {
         self.buffers.held()
+    }
+
+    /// True if the bytes of this buffer were read for another shard.
+    #[must_use]
+    pub fn is_read(&self, buffer: u16) -> bool {
+        self.buffers.was_read(buffer)
+    }
+
+    /// True if this pipe may be another shard's, too.
+    #[must_use]
+    pub fn may_be_given(&self, pipe: u16) -> bool {
+        self.pipes.may_be_given(pipe)
     }
 
     /// Numbers of the pipes that sessions use and how much is in each, in order.

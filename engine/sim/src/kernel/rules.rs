@@ -35,6 +35,10 @@ impl Kernel {
         }
         let Token::Session { id, side, .. } = token else { return };
         let session = key(id);
+        if let Some(leg) = leg_of(op) {
+            self.check_use(leg);
+            self.meet(session, leg);
+        }
         let note = self.notes.entry(session).or_default();
         note.inflight += 1;
         if note.inflight > OPERATIONS_PER_SESSION_MAX {
@@ -175,6 +179,7 @@ impl Kernel {
 
     /// What a send there would take at once.
     pub(crate) fn room(&mut self, leg: Leg) -> u32 {
+        self.check_use(leg);
         let Some(id) = self.legs.conn(leg) else {
             self.fail(format!("{leg:?} is asked for its room, and is not connected"));
             return 0;
@@ -246,6 +251,7 @@ impl Kernel {
         let Some(id) = self.legs.conn(leg) else {
             return self.fail(format!("a FIN on {leg:?}, which is not connected"));
         };
+        self.check_use(leg);
         self.note("finish (conn)", [id, 0]);
         if self.legs.is_sending(leg) {
             return self.fail(format!("a FIN on {leg:?} under a send"));
@@ -272,6 +278,7 @@ impl Kernel {
         if self.dead {
             return;
         }
+        self.check_use(leg);
         let behind = match self.legs.close(leg) {
             Ok(behind) => behind,
             Err(what) => return self.fail(what),
@@ -282,6 +289,7 @@ impl Kernel {
                 return self.fail("a listener is closed before it is shut down");
             }
             Behind::Nothing | Behind::Listener(_) => return self.unbind(leg),
+            other => return self.fail(format!("{other:?} is closed as a socket")),
         };
         self.unbind(leg);
         self.note(if how == How::Fin { "close (conn)" } else { "abort (conn)" }, [id, 0]);
@@ -296,6 +304,13 @@ impl Kernel {
         } else {
             self.see_lost(id)
         }
+        if !self.closes_late(id, how) {
+            self.closed(id, how);
+        }
+    }
+
+    /// Nobody has the connection any more.
+    pub(super) fn closed(&mut self, id: ConnId, how: How) {
         let conn = &mut self.net.conns[id];
         match how {
             How::Reset => conn.weir_abort(&mut self.rng),
