@@ -40,8 +40,12 @@ impl Default for Generations {
 }
 
 impl Generations {
-    /// A session is accepted.
+    /// A session is accepted, or comes from another shard: then it may be of an older one.
     pub fn opened(&mut self, generation: Generation) {
+        if generation < self.newest.0 {
+            *self.older.entry(generation).or_default() += 1;
+            return;
+        }
         if self.newest.0 != generation {
             let (before, sessions) = core::mem::replace(&mut self.newest, (generation, 0));
             if sessions > 0 {

@@ -94,6 +94,12 @@ impl Lease {
         (self.held, self.fresh, self.keep) = (used, 0, Some(0));
     }
 
+    /// A session has come from another shard: it counts, whether there is a credit for it or not.
+    pub fn resume(&mut self, used: u32) {
+        self.is_news |= used > self.held;
+        self.held = self.held.max(used);
+    }
+
     /// A new version is in use: control hears all of it again.
     pub fn tell_again(&mut self) {
         self.is_news = true;

@@ -155,8 +155,9 @@ pub struct Ledger {
     known_sources: per_source::KnownSources,
     /// When the last turn was.
     now: u64,
-    /// A session was handed over in it.
+    /// A session was handed over in it, or ever.
     has_renamed: bool,
+    hands_over: bool,
     /// Sessions of each listener after the turn before.
     before: BTreeMap<ListenerId, u32>,
     /// The same of each backend.
@@ -440,7 +441,8 @@ impl Ledger {
         let now = u64::from(stats.sessions_now) + expected.away as u64;
         if self.accepted != self.ended + now {
             let (accepted, ended) = (self.accepted, self.ended);
-            return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));
+            let away = expected.away;
+            return Err(format!("{accepted} accepted, but {ended} ended and {now} live ({away})"));
         }
         let heard = (expected.accepted, expected.not_accepted);
         let (early, limited) = (self.limited.early(), self.limited.rejected);

@@ -54,6 +54,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.connect = connect;
             note.for_nobody |= note.abandoned_at == now;
         }
+        note.leaving = session.is_leaving();
         note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
         if note.accepted_at.is_none() {
             note.accepted_at = Some(session.accepted_at.nanos);

@@ -104,6 +104,8 @@ pub struct Note {
     /// The last connect: when it began, after how many others; and whether its client had left.
     pub connect: Option<(u64, usize)>,
     pub for_nobody: bool,
+    /// It comes to rest, to be handed over.
+    pub leaving: bool,
     /// When it was handed over, the last time.
     pub came_at: u64,
     /// The version of the shard after the turn in which it was accepted.

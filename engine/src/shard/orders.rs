@@ -71,6 +71,7 @@ impl<I: Io> Shard<I> {
                 self.draining = true;
                 self.stopping = true;
                 self.shutdown_listeners();
+                self.stop_handing_over();
                 self.table.stop();
             }
         }

@@ -9,7 +9,9 @@ use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::client_sources::SourceKey;
+use crate::event::Side;
 use crate::generations::Generation;
+use crate::limits::WATCH_AFTER_MS;
 use crate::proxy_header::Told;
 use crate::session::{Holdings, Route, Session};
 use crate::view::Places;
@@ -17,6 +19,12 @@ use crate::view::Places;
 use super::inspect::TakenRoute;
 
 impl Table {
+    /// True if there is no slot for one more session.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.sessions.is_full()
+    }
+
     /// How many slots have ever had a session.
     #[must_use]
     pub fn slots_used(&self) -> u32 {
@@ -40,7 +48,13 @@ impl Table {
 
     /// Has a session come to rest, to leave for another shard. False if it cannot leave now.
     pub fn begin_to_leave(&mut self, id: SessionId, out: &mut Actions) -> bool {
-        self.sessions.get_mut(id).is_some_and(|session| session.begin_to_leave(out))
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let starved = Side::ALL.map(|side| session.is_starved(side));
+        let leaves = session.begin_to_leave(out);
+        for side in Side::ALL.into_iter().filter(|side| leaves && starved[*side as usize]) {
+            self.starved_queue.remove(id.slot * 2 + side as u32);
+        }
+        leaves
     }
 
     /// A session that was to leave stays.
@@ -110,10 +124,13 @@ impl Table {
         self.generations.opened(Generation::of(handed.born));
         self.view.session_opened(listener, pool);
         self.view.session_assigned(backend);
+        self.view.session_resumed(listener, backend);
         self.put_notes(id, handed.notes.as_deref(), now);
         let session = self.sessions.get_mut(id).expect("it has just come");
         let effects = session.arrive(out);
-        session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
+        let soon = session.is_delivering() || session.has_fin();
+        let look_ms = if soon { WATCH_AFTER_MS } else { self.tuning.quiescent_after_ms };
+        session.look_next(now.plus_millis(look_ms));
         self.look_by_lifetime(id, now);
         self.schedule(id, now);
         self.apply(id, effects, now, out);

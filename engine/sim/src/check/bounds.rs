@@ -25,8 +25,8 @@ impl Ledger {
         self.check_backends(table)?;
         self.check_rates()?;
         self.check_caps()?;
-        // What is handed over counts, whatever the limit is.
-        let all = self.snapshot.iter().filter(|_| !self.has_renamed);
+        // While a session is on its way its place may be another one's.
+        let all = self.snapshot.iter().filter(|_| !self.hands_over);
         for listener in all.flat_map(|snapshot| &snapshot.listeners) {
             let Some(most) = listener.max_sessions else { continue };
             let sessions = self.before.get(&listener.id).copied().unwrap_or(0);
@@ -58,7 +58,7 @@ impl Ledger {
         let rows = table.view().backends();
         let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
         let before: BTreeMap<BackendId, u32> = std::mem::replace(&mut self.loads_before, now);
-        let all = self.snapshot.iter().filter(|_| !self.has_renamed);
+        let all = self.snapshot.iter().filter(|_| !self.hands_over);
         for (_, backend) in all.flat_map(|snapshot| snapshot.backends()) {
             let Some(most) = backend.max_sessions else { continue };
             let sessions = self.loads_before.get(&backend.id).copied().unwrap_or(0);

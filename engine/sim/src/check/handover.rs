@@ -12,7 +12,7 @@ impl Ledger {
 
     /// A session has another name.
     pub(super) fn renamed(&mut self, from: Key, to: Key, now: u64) {
-        self.has_renamed = true;
+        (self.has_renamed, self.hands_over) = (true, true);
         if let Some(attempt) = self.attempts.remove(&from) {
             self.attempts.insert(to, attempt);
         }

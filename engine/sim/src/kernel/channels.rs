@@ -135,8 +135,16 @@ impl Kernel {
     ) -> Result<(), Errno> {
         let Some(end) = self.end_of(channel) else { return Err(Errno::EPIPE) };
         self.relay_now();
+        for conn in descriptors.iter().filter_map(|leg| self.legs.conn(*leg)) {
+            self.channels.handed.insert(conn);
+        }
         let other = end ^ 1;
+        let acknowledges = matches!(parsed(message), Some(HandoverMessage::Taken { .. }));
         if self.channels.ends[other].closed {
+            // A giver that is gone takes nothing back.
+            if acknowledges {
+                self.legs.own(Holder::Come(end));
+            }
             return Err(Errno::EPIPE);
         }
         if self.channels.ends[other].queue.len() >= MESSAGES_MAX
@@ -161,12 +169,9 @@ impl Kernel {
             }
             behind.push((it, self.legs.is_nonblocking(*leg)));
             self.legs.set_holder(*leg, Holder::Given(end));
-            if let Behind::Conn(conn) = it {
-                self.channels.handed.insert(conn);
-            }
         }
         // What has come is the taker's from here on.
-        if let Some(HandoverMessage::Taken { .. }) = parsed(message) {
+        if acknowledges {
             self.legs.own(Holder::Come(end));
         }
         self.note("given (end, descriptors)", [end, behind.len()]);
@@ -244,6 +249,11 @@ impl Kernel {
         is_shared
     }
 
+    /// True if the taker has closed it, and the giver has not let go of it yet.
+    pub(super) fn is_closed_late(&self, conn: ConnId) -> bool {
+        self.channels.late.contains_key(&conn)
+    }
+
     pub(crate) fn let_go(&mut self, leg: Leg) {
         if self.dead {
             return;
@@ -257,6 +267,7 @@ impl Kernel {
             }
             Ok(behind @ Behind::Conn(conn)) => {
                 self.let_go_of_watch(leg, conn);
+                self.binds.forget(leg);
                 self.note("let go (conn)", [conn, 0]);
                 self.dropped(behind);
             }
@@ -302,6 +313,7 @@ impl Kernel {
             self.fail(format!("{before:?} has become {session:?} with something in flight"));
         }
         let now = self.now;
+        note.leaving = false;
         (note.came_at, note.told, note.deaf_at) = (now, (0, now), now);
         (note.looked_at, note.hungry_for) = (now, [0; 2]);
         for conn in note.conns.into_iter().flatten() {
@@ -365,6 +377,10 @@ impl Kernel {
         self.channels.ends[to].queue.clear();
         if self.channels.ends[to ^ 1].queue.len() >= MESSAGES_MAX {
             return true;
+        }
+        if self.channels.ends[to ^ 1].closed {
+            self.end_relay(*relay);
+            return false;
         }
         let is_calm = self.swarm.handovers == 0;
         let Some(message) = self.channels.ends[from].queue.pop_front() else {

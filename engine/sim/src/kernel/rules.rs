@@ -58,10 +58,11 @@ impl Kernel {
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
                 self.seen.push(Seen::CancelsConnect { session });
             }
-            // Among answers only a session that ends takes back; a parked one is told after the
-            // turn.
+            // Among answers only a session that ends takes back, or one that leaves and has nothing
+            // else under way there; a parked one is told after the turn.
             Op::Cancel(target) => {
-                note.closing |= self.taking;
+                let ends = self.taking && !(note.leaving && self.is_alone(target));
+                self.notes.entry(session).or_default().closing |= ends;
                 self.check_cancel(target);
             }
             Op::Receive { leg, .. } | Op::Send { leg, .. } => {
@@ -88,6 +89,19 @@ impl Kernel {
             }
             Op::Accept(_) | Op::Bell => {}
         }
+    }
+
+    /// True if this receive is the only operation of its session on its side.
+    fn is_alone(&self, receive: Token) -> bool {
+        let Token::Session { id, side, kind: Kind::Receive } = receive else { return false };
+        let answers = self.answers.iter().map(|answer| &answer.asked);
+        let all = self.queue.iter().chain(&self.pending).chain(answers);
+        let is_its = |asked: &&OpState| match asked.token {
+            Token::Session { id: of, side: on, .. } => (of, on) == (id, side),
+            _ => false,
+        };
+        let numbers: BTreeSet<u64> = all.filter(is_its).map(|asked| asked.number).collect();
+        numbers.len() == 1
     }
 
     /// The reserve is for what the other side takes at once.
@@ -270,7 +284,11 @@ impl Kernel {
             && let Some(session) = conn.session
         {
             let now = self.now;
-            self.notes.entry(session).or_default().moved_at = now;
+            let note = self.notes.entry(session).or_default();
+            // One that was handed over meanwhile is late.
+            if note.came_at < now {
+                note.moved_at = now;
+            }
         }
     }
 

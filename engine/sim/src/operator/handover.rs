@@ -15,8 +15,9 @@ pub(super) struct Handover {
     takes: bool,
     /// Nobody stands in between.
     is_direct: bool,
-    gave: Option<u64>,
-    took: Option<u64>,
+    /// How many, and whether that was all.
+    gave: Option<(u64, bool)>,
+    took: Option<(u64, bool)>,
     /// More was taken than given, or less.
     pub(super) is_wrong: bool,
 }
@@ -79,14 +80,17 @@ impl Operator {
         let it = &mut self.handover;
         match *report {
             Report::Gave { sessions, is_whole, .. } => {
-                (it.gives, it.gave) = (false, is_whole.then_some(sessions));
+                (it.gives, it.gave) = (false, Some((sessions, is_whole)));
             }
             Report::Took { sessions, is_whole, .. } => {
-                (it.takes, it.took) = (false, is_whole.then_some(sessions));
+                (it.takes, it.took) = (false, Some((sessions, is_whole)));
             }
             _ => {}
         }
-        if let (true, Some(gave), Some(took)) = (it.is_direct, it.gave, it.took) {
+        // A shard that stops breaks off what it takes.
+        if let (true, false, Some(gave), Some(took)) =
+            (it.is_direct, self.stopped, it.gave, it.took)
+        {
             it.is_wrong |= gave != took;
         }
     }

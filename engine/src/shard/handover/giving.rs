@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use weir_core::action::How;
-use weir_core::event::{Errno, Leg};
+use weir_core::event::{Interest, Leg};
 use weir_core::limits::SCANNED_PER_TURN_MAX;
 use weir_core::table::SessionId;
 use weir_proto::handover::HandoverMessage;
 use weir_proto::order::Report;
 
-use super::{Parts, Progress, chunks, descriptors, encoded, hear};
+use super::{Parts, Progress, chunks, descriptors, encoded, hear, may_go_later};
 use crate::io::{Io, Token};
 use crate::shard::Shard;
 use crate::sys::rights::DESCRIPTORS_MAX;
@@ -46,6 +46,13 @@ pub(in crate::shard) struct Giving {
     /// Those that the taker has.
     taken: u64,
     is_watched: bool,
+}
+
+impl Giving {
+    /// Those that the taker has not acknowledged.
+    pub(super) fn sessions(&self) -> usize {
+        self.given.iter().chain(&self.unsent).map(|batch| batch.sessions.len()).sum()
+    }
 }
 
 impl<I: Io> Shard<I> {
@@ -88,23 +95,39 @@ impl<I: Io> Shard<I> {
             other => other,
         };
         match progress {
-            Progress::GoesOn => {
-                if !std::mem::replace(&mut giving.is_watched, true) {
-                    let interest = weir_core::event::Interest { readable: true, writable: false };
-                    let token = Token::Channel { channel: super::taking::GIVER };
-                    self.io.watch(token, giving.channel, interest);
-                }
-                self.giving = Some(giving);
-            }
+            Progress::GoesOn => self.go_on_giving(giving),
             Progress::Whole => {
-                let _ = self.io.give(giving.channel, &encoded(&HandoverMessage::End), &[]);
-                self.end_giving(&giving, true);
+                match self.io.give(giving.channel, &encoded(&HandoverMessage::End), &[]) {
+                    Err(errno) if may_go_later(errno) => self.go_on_giving(giving),
+                    _ => self.end_giving(&giving, true),
+                }
             }
             Progress::Broken => {
+                // It may have acknowledged some before it has gone.
+                self.hear_taker(&mut giving);
                 self.take_back(&mut giving);
                 self.end_giving(&giving, false);
             }
         }
+    }
+
+    fn go_on_giving(&mut self, mut giving: Giving) {
+        if !std::mem::replace(&mut giving.is_watched, true) {
+            let interest = Interest { readable: true, writable: false };
+            let token = Token::Channel { channel: super::taking::GIVER };
+            self.io.watch(token, giving.channel, interest);
+        }
+        self.giving = Some(giving);
+    }
+
+    /// What has not left stays; for what has, the taker's word is waited for.
+    pub(super) fn stop_giving(&mut self) {
+        let Some(mut giving) = self.giving.take() else { return };
+        giving.left = Some(0);
+        let given = std::mem::take(&mut giving.given);
+        self.take_back(&mut giving);
+        giving.given = given;
+        self.giving = Some(giving);
     }
 
     fn end_giving(&mut self, giving: &Giving, is_whole: bool) {
@@ -121,12 +144,13 @@ impl<I: Io> Shard<I> {
                 Ok(None) => break Progress::GoesOn,
                 Ok(Some(HandoverMessage::Taken { number })) => {
                     giving.is_watched = false;
-                    let Some(batch) = giving.given.pop_front().filter(|it| it.number == number)
-                    else {
+                    if giving.given.front().is_none_or(|it| it.number != number) {
                         break Progress::Broken;
-                    };
+                    }
+                    let batch = giving.given.pop_front().expect("it is there");
                     giving.taken += batch.sessions.len() as u64;
                     batch.sessions.iter().for_each(|parts| self.forget(parts));
+                    self.sockets.touch(); // its slots are free
                 }
                 Ok(Some(_)) | Err(()) => break Progress::Broken,
             }
@@ -210,6 +234,7 @@ impl<I: Io> Shard<I> {
         if sessions.is_empty() {
             return None;
         }
+        self.sockets.touch(); // there is room under the limits
         giving.number += 1;
         let number = giving.number;
         let told = sessions.iter().map(|(handed, _)| handed.clone()).collect();
@@ -228,7 +253,7 @@ impl<I: Io> Shard<I> {
             Err(errno) => {
                 giving.unsent = Some(batch);
                 // Its acknowledgements, which come, make room.
-                matches!(errno, Errno::EAGAIN | Errno::ETOOMANYREFS)
+                may_go_later(errno)
             }
         }
     }
@@ -245,11 +270,16 @@ impl<I: Io> Shard<I> {
             match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
                 Some(id) => self.perform(id),
                 None => {
-                    // Nobody was let in since: there is room.
+                    // Its slot was kept for it.
                     holdings.legs.into_iter().for_each(|leg| self.io.close(leg, How::Reset));
                     chunks(&holdings).for_each(|chunk| self.io.release(chunk.buffer));
+                    let pipes = holdings.pipes.into_iter().flatten();
+                    pipes.for_each(|pipe| self.io.return_pipe(pipe, false));
                 }
             }
+        }
+        if self.stopping {
+            self.table.stop();
         }
     }
 }
