@@ -17,8 +17,8 @@ use weir_proto::network::NetworkList;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec,
-    ProxyVersion, QueueSpec, RouteSpec, Span, Spec, Strategy,
+    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyVersion, QueueSpec,
+    RouteSpec, Span, Spec, Strategy,
 };
 use weir_proto::stats::ShardStats;
 
@@ -28,9 +28,7 @@ use crate::net::{Mode, of_ip};
 use crate::origins;
 use crate::rng::Rng;
 use pools::headers;
-pub use pools::{
-    LIFETIMES_MS, keepalive, limited, on_down, retries, retries_within_max, timeouts,
-};
+pub use pools::{LIFETIMES_MS, keepalive, limited, on_down, retries, retries_within_max, timeouts};
 
 /// What the ledger needs to know of an order that was sent.
 #[derive(Clone, Debug)]

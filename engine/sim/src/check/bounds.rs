@@ -94,7 +94,8 @@ impl Ledger {
     /// A session that should be closing.
     pub fn check_cuts(&mut self, table: &Table, before: u32) -> Result<(), String> {
         let cuts = std::mem::take(&mut self.cut);
-        if cuts.is_empty() || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
+        // One that has just come may have been on its way.
+        if cuts.is_empty() || self.has_renamed || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
             return Ok(());
         }
         for (id, session) in table.iter() {

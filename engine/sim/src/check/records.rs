@@ -136,7 +136,9 @@ impl Records {
         let mut name = (key.slot, key.generation);
         while let Some((to, since)) = self.names.get(&name) {
             if at > *since && name == (key.slot, key.generation) {
-                return Err(format!("{key:?} has been {to:?} since {since}, and is logged at {at}"));
+                return Err(format!(
+                    "{key:?} has been {to:?} since {since}, and is logged at {at}"
+                ));
             }
             name = *to;
         }

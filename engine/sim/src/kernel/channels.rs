@@ -56,8 +56,10 @@ pub(super) struct Channels {
     ends: Vec<End>,
     /// Ends that orders bring, by the number of the descriptor that stands for them.
     bound: BTreeMap<RawFd, usize>,
-    /// Connections that were given, and not used since.
+    /// Connections that were given, at any time.
     handed: BTreeSet<ConnId>,
+    /// Those of them whose session's new name is not known.
+    unnamed: BTreeSet<ConnId>,
     /// Those who stand between a giver and a taker.
     relays: Vec<Relay>,
     /// Closed by the taker while the giver has it, too: how, once that has let go.
@@ -137,6 +139,7 @@ impl Kernel {
         self.relay_now();
         for conn in descriptors.iter().filter_map(|leg| self.legs.conn(*leg)) {
             self.channels.handed.insert(conn);
+            self.channels.unnamed.insert(conn);
         }
         let other = end ^ 1;
         let acknowledges = matches!(parsed(message), Some(HandoverMessage::Taken { .. }));
@@ -249,6 +252,11 @@ impl Kernel {
         is_shared
     }
 
+    /// True if its session has another name, which is not known yet.
+    pub(super) fn is_unnamed(&self, conn: ConnId) -> bool {
+        self.channels.unnamed.contains(&conn)
+    }
+
     /// True if the taker has closed it, and the giver has not let go of it yet.
     pub(super) fn is_closed_late(&self, conn: ConnId) -> bool {
         self.channels.late.contains_key(&conn)
@@ -305,7 +313,7 @@ impl Kernel {
         let Some(before) = self.net.conns[conn].session.filter(|before| *before != session) else {
             return;
         };
-        if !self.channels.handed.contains(&conn) {
+        if !self.channels.unnamed.contains(&conn) {
             return;
         }
         let Some(mut note) = self.notes.remove(&before) else { return };
@@ -318,6 +326,7 @@ impl Kernel {
         (note.looked_at, note.hungry_for) = (now, [0; 2]);
         for conn in note.conns.into_iter().flatten() {
             self.net.conns[conn].session = Some(session);
+            self.channels.unnamed.remove(&conn);
         }
         self.note("renamed (slot, generation)", [session.0 as usize, session.1 as usize]);
         if self.notes.insert(session, note).is_some() {

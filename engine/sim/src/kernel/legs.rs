@@ -17,7 +17,10 @@ pub(super) enum Behind {
     /// An end of a channel between shards.
     Channel(usize),
     /// An end of the pipe with these bytes.
-    PipeEnd { object: usize, writes: bool },
+    PipeEnd {
+        object: usize,
+        writes: bool,
+    },
 }
 
 /// Whose what is behind a leg is.
@@ -76,9 +79,8 @@ impl Legs {
 
     /// Sockets for clients and backends, and those that listen.
     pub(super) fn count(&self) -> usize {
-        let is_other = |it: &&LegSlot| {
-            matches!(it.behind, Behind::Channel(_) | Behind::PipeEnd { .. })
-        };
+        let is_other =
+            |it: &&LegSlot| matches!(it.behind, Behind::Channel(_) | Behind::PipeEnd { .. });
         self.places.iter().flatten().filter(|it| !is_other(it)).count()
     }
 

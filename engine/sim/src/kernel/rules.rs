@@ -283,12 +283,10 @@ impl Kernel {
             && conn.given == 0
             && let Some(session) = conn.session
         {
-            let now = self.now;
+            // With one that comes from another shard it may come late.
+            let (now, comes) = (self.now, self.is_unnamed(id));
             let note = self.notes.entry(session).or_default();
-            // One that was handed over meanwhile is late.
-            if note.came_at < now {
-                note.moved_at = now;
-            }
+            note.moved_at = if comes { note.moved_at } else { now };
         }
     }
 

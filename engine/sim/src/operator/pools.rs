@@ -1,8 +1,6 @@
 //! Settings of the pools of a world.
 
-use weir_proto::spec::{
-    BackendSpec, KeepaliveSpec, OnDown, ProxyInSpec, RetrySpec, TimeoutSpec,
-};
+use weir_proto::spec::{BackendSpec, KeepaliveSpec, OnDown, ProxyInSpec, RetrySpec, TimeoutSpec};
 
 use super::span;
 use crate::faults::{Rooms, Swarm};

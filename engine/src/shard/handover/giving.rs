@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use weir_core::action::How;
+use weir_core::base::clock::Now;
 use weir_core::event::{Interest, Leg};
 use weir_core::limits::SCANNED_PER_TURN_MAX;
 use weir_core::table::SessionId;
@@ -23,6 +24,9 @@ const GIVEN_MAX: usize = 2;
 const BATCH_BYTES: usize = 64 * 1024;
 /// How soon sessions that cannot leave yet (they connect, say) are looked at again.
 const AGAIN_MS: u32 = 5;
+/// Sessions that have begun to leave and cannot, because the taker takes none or something of them
+/// is under way, go on after that time, and try again later.
+const STILL_MS: u32 = 100;
 
 /// Sessions that the taker has not acknowledged, and the message that tells of them.
 struct Batch {
@@ -39,6 +43,8 @@ pub(in crate::shard) struct Giving {
     /// So many more are to leave; `None`: all, however long it takes.
     left: Option<u32>,
     leaving: Vec<SessionId>,
+    /// Since when none of them has left.
+    still_since: Option<Now>,
     /// The channel had no room for it.
     unsent: Option<Batch>,
     given: VecDeque<Batch>,
@@ -67,6 +73,7 @@ impl<I: Io> Shard<I> {
             next_slot: 0,
             left: most,
             leaving: Vec::new(),
+            still_since: None,
             unsent: None,
             given: VecDeque::new(),
             number: 0,
@@ -76,7 +83,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// When a shard that gives its sessions away looks at them again.
-    pub(in crate::shard) fn gives_again_at(&self) -> Option<weir_core::base::clock::Now> {
+    pub(in crate::shard) fn gives_again_at(&self) -> Option<Now> {
         self.giving.as_ref().map(|_| self.now.plus_millis(AGAIN_MS))
     }
 
@@ -177,12 +184,14 @@ impl<I: Io> Shard<I> {
         let has_room = giving.unsent.is_none() && giving.given.len() < GIVEN_MAX;
         if has_room {
             self.quiesce_some(giving);
-            if let Some(batch) = self.pack(giving)
-                && !self.send(giving, batch)
-            {
-                return Progress::Broken;
+            if let Some(batch) = self.pack(giving) {
+                giving.still_since = None;
+                if !self.send(giving, batch) {
+                    return Progress::Broken;
+                }
             }
         }
+        self.let_still_go_on(giving);
         let is_under_way = !giving.given.is_empty() || giving.unsent.is_some();
         let is_done = !is_under_way
             && match giving.left {
@@ -210,6 +219,28 @@ impl<I: Io> Shard<I> {
         // All that could leave have begun to, or there is no more room for now.
         if giving.leaving.len() < LEAVING_MAX {
             giving.left = giving.left.map(|_| 0);
+        }
+    }
+
+    /// No session stands still for long because others do not leave.
+    fn let_still_go_on(&mut self, giving: &mut Giving) {
+        if giving.leaving.is_empty() {
+            giving.still_since = None;
+            return;
+        }
+        let since = *giving.still_since.get_or_insert(self.now);
+        if self.now < since.plus_millis(STILL_MS) {
+            return;
+        }
+        let count = u32::try_from(giving.leaving.len()).unwrap_or(u32::MAX);
+        giving.left = giving.left.map(|left| left.saturating_add(count));
+        self.let_stay(giving);
+    }
+
+    fn let_stay(&mut self, giving: &mut Giving) {
+        for id in giving.leaving.drain(..) {
+            self.table.stay(id, self.now, &mut self.actions);
+            self.perform(id);
         }
     }
 
@@ -260,10 +291,7 @@ impl<I: Io> Shard<I> {
 
     /// The taker is gone: what it has not acknowledged is this shard's as before.
     fn take_back(&mut self, giving: &mut Giving) {
-        for id in giving.leaving.drain(..) {
-            self.table.stay(id, self.now, &mut self.actions);
-            self.perform(id);
-        }
+        self.let_stay(giving);
         for (handed, holdings) in
             giving.given.drain(..).chain(giving.unsent.take()).flat_map(|batch| batch.sessions)
         {

@@ -134,7 +134,6 @@ impl<I: Io> Shard<I> {
         while let Some(Arrived { handed, legs, bytes }) = taking.arrived.pop_front() {
             let holdings = self.has_slot().then(|| self.holdings(&handed, &legs, &bytes)).flatten();
             let Some(holdings) = holdings else {
-                self.sockets.touch(); // accepts make room
                 taking.arrived.push_front(Arrived { handed, legs, bytes });
                 return;
             };
@@ -170,6 +169,7 @@ impl<I: Io> Shard<I> {
                 match split(sessions, &legs, &bytes) {
                     Some(arrived) => {
                         taking.arrived = arrived;
+                        self.sockets.touch(); // accepts leave room for them
                         self.answer(taking, HandoverMessage::Taken { number });
                     }
                     None => {

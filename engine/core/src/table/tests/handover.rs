@@ -155,6 +155,12 @@ fn a_blocked_sink_is_tried_again_and_its_times_go_on() {
         for ms in [1_100, 2_200] {
             giver.now = START.plus_millis(ms);
             while giver.on_time().is_some() {
+                for action in giver.take() {
+                    if let Action::Cancel { side, .. } = action {
+                        giver.on(id, side, Completion::Canceled);
+                        giver.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
+                    }
+                }
                 giver.out.clear();
             }
         }
@@ -207,12 +213,13 @@ fn a_fin_is_passed_on_once() {
         let (parts, _, _, _, actions) = handed(|giver, id| {
             giver.on(id, side, Completion::Ended);
             let finish = [BACKEND, CLIENT][side as usize];
-            assert_eq!(giver.take(), [Action::Finish(finish)]);
+            assert!(giver.take().contains(&Action::Finish(finish)));
         });
         let at = side as usize;
         assert_eq!((parts.flows[at].ended, parts.flows[at].finished), (true, true));
         assert_eq!(parts.closed_first, Some(side));
-        assert_eq!(actions, [watch(side.other(), true, false)]);
+        assert!(actions.contains(&watch(side.other(), true, false)));
+        assert!(!actions.iter().any(|it| matches!(it, Action::Finish(_))));
     }
 }
 
@@ -339,7 +346,8 @@ fn a_session_that_connects_or_ends_cannot_leave() {
 #[test]
 fn notes_travel_and_none_stays() {
     let address = |port| SocketAddr::from(([203, 0, 113, 7], port));
-    let wanted = SessionLogging { open: true, close: true, every_ms: None, sample: Percent::new(100) };
+    let wanted =
+        SessionLogging { open: true, close: true, every_ms: None, sample: Percent::new(100) };
     let logged = |play: &mut TablePlay| play.table.logging = Logging::new(Some(wanted), START);
     let mut giver = TablePlay::new(1);
     logged(&mut giver);
