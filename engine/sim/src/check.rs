@@ -400,20 +400,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Each ejection was to be expected, sooner or later.
-    fn ejections_in_time(&mut self, ejected: &[BackendId]) -> Result<(), String> {
-        for id in ejected {
-            let place = self.ejected.iter().position(|expected| expected == id);
-            match place {
-                Some(place) => drop(self.ejected.swap_remove(place)),
-                None if self.fuzzy => {}
-                None => return Err(format!("backend {id} is ejected for nothing")),
-            }
-            self.ejections_checked += 1;
-        }
-        Ok(())
-    }
-
     /// Counters against what was seen when the order to collect was obeyed.
     fn compare(&mut self, stats: &ShardStats) -> Result<(), String> {
         let Some(expected) = self.collected.pop_front() else {

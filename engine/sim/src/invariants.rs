@@ -10,7 +10,6 @@ use weir_core::limits::{
 };
 use weir_core::session::{Attempt, Connect, Phase, Session};
 use weir_core::table::Table;
-use weir_core::view::CreditsHeld;
 use weir_proto::ids::Version;
 
 use crate::kernel::{Kernel, Note};
@@ -82,44 +81,6 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     }
 }
 
-/// A shard that sleeps and where no client waits keeps no credit that another one lacks: nothing
-/// may happen here for long that would return it.
-fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
-    let clients = kernel.net.listening.iter().any(|it| it.open && !it.queue.is_empty());
-    let rests = kernel.wait_until.is_none_or(|until| until > kernel.now);
-    if clients || !rests || kernel.wakes() || kernel.stopping {
-        return Ok(());
-    }
-    let now = Now::from_nanos(kernel.now);
-    let views = table.view();
-    let mut of_backends = views.backends().iter().flat_map(|it| it.credits(now));
-    if table.iter().all(|(_, session)| !session.is_in_queue)
-        && let Some(it) = of_backends.find(|it| it.owed > 0)
-    {
-        let CreditsHeld { of, owed, .. } = it;
-        return Err(format!("{owed} credits of {of:?} stay although another shard lacks them"));
-    }
-    let owing = table.view().listeners().iter().find(|view| view.owed(now) > 0);
-    owing.map_or(Ok(()), |view| {
-        let (id, owed) = (view.id, view.owed(now));
-        Err(format!("{owed} credits of listener {id} stay although another shard lacks them"))
-    })
-}
-
-/// Every session under a limit has a credit: control counts by them.
-fn check_credits(table: &Table) -> Result<(), String> {
-    let view = table.view();
-    let backends = view.backends().iter().flat_map(|it| it.credits(Now::default()));
-    let backends = backends.map(|it| (format!("{:?}", it.of), it.used, it.held));
-    let listeners = view.listeners().iter();
-    let listeners =
-        listeners.filter_map(|it| Some((format!("{:?}", it.id), it.sessions, it.held()?)));
-    match backends.chain(listeners).find(|(_, sessions, held)| sessions > held) {
-        Some((of, sessions, held)) => Err(format!("{sessions} are used of {of}, {held} credits")),
-        None => Ok(()),
-    }
-}
-
 /// Checks everything. `now` is when the last turn was.
 ///
 /// # Errors
@@ -139,8 +100,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     {
         return Err(format!("the shard waits, but of the buffers are free: {free:?}"));
     }
-    check_leases(table, kernel)?;
-    check_credits(table)?;
+    crate::credits::check(table, kernel)?;
     crate::queue::check(table, kernel)?;
     // It has left a part of its work for the next turn, which begins at once.
     let behind = kernel.wait_until.is_some_and(|until| until <= kernel.now);

@@ -9,6 +9,7 @@ mod channels;
 mod falls;
 mod headers;
 mod legs;
+mod listeners;
 mod pipes;
 mod redispatch;
 mod rules;
@@ -465,18 +466,6 @@ impl Kernel {
     #[must_use]
     pub fn buffers_held(&self) -> Vec<u16> {
         self.buffers.held()
-    }
-
-    /// True if the bytes of this buffer were read for another shard.
-    #[must_use]
-    pub fn is_read(&self, buffer: u16) -> bool {
-        self.buffers.was_read(buffer)
-    }
-
-    /// True if this pipe may be another shard's, too.
-    #[must_use]
-    pub fn may_be_given(&self, pipe: u16) -> bool {
-        self.pipes.may_be_given(pipe)
     }
 
     /// Numbers of the pipes that sessions use and how much is in each, in order.

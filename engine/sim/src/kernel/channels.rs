@@ -353,6 +353,18 @@ impl Kernel {
         }
     }
 
+    /// True if the bytes of this buffer were read for another shard.
+    #[must_use]
+    pub fn is_read(&self, buffer: u16) -> bool {
+        self.buffers.was_read(buffer)
+    }
+
+    /// True if this pipe may be another shard's, too.
+    #[must_use]
+    pub fn may_be_given(&self, pipe: u16) -> bool {
+        self.pipes.may_be_given(pipe)
+    }
+
     pub(crate) fn fill_buffer(&mut self, bytes: &[u8]) -> Option<BufferId> {
         let offered = self.rng.flip();
         self.buffers.fill(bytes, offered)

@@ -1,8 +1,7 @@
 //! What the shard does to the kernel, and the rules that it must keep while it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::RawFd;
 
 use weir_core::action::How;
 use weir_core::event::{BufferId, Chunk, Errno, Leg, Receive, Side};
@@ -70,25 +69,29 @@ impl Kernel {
                     self.seen.push(Seen::Receives { session, side });
                     self.check_reserved(session, side, how);
                 }
-                if let Some(conn) = self.legs.conn(leg) {
-                    let wants = match side {
-                        Side::Client => self.swarm.headers.come,
-                        Side::Backend => self.swarm.headers.go && matches!(op, Op::Send { .. }),
-                    };
-                    if wants && self.net.conns[conn].header.is_none() {
-                        return self.fail(format!("{session:?} relays on {leg:?} before a header"));
-                    }
-                    if self.net.conns[conn].up.wakes_at > 1 {
-                        return self.fail(format!("{leg:?} relays, and waits for many bytes"));
-                    }
-                    if self.net.conns[conn].is_itself {
-                        return self.fail(format!("{session:?} talks to its own socket"));
-                    }
-                    self.bind(session, side, conn);
-                }
+                self.check_relay((session, side), leg, matches!(op, Op::Send { .. }));
             }
             Op::Accept(_) | Op::Bell => {}
         }
+    }
+
+    /// A session receives or sends on this leg.
+    fn check_relay(&mut self, (session, side): (Key, Side), leg: Leg, sends: bool) {
+        let Some(conn) = self.legs.conn(leg) else { return };
+        let wants = match side {
+            Side::Client => self.swarm.headers.come,
+            Side::Backend => self.swarm.headers.go && sends,
+        };
+        if wants && self.net.conns[conn].header.is_none() {
+            return self.fail(format!("{session:?} relays on {leg:?} before a header"));
+        }
+        if self.net.conns[conn].up.wakes_at > 1 {
+            return self.fail(format!("{leg:?} relays, and waits for many bytes"));
+        }
+        if self.net.conns[conn].is_itself {
+            return self.fail(format!("{session:?} talks to its own socket"));
+        }
+        self.bind(session, side, conn);
     }
 
     /// True if this receive is the only operation of its session on its side.
@@ -432,85 +435,5 @@ impl Kernel {
         let killed = |a| self.killed.contains(&a) || self.falls.may_kill(a);
         let ordered = self.stopping || note.address.is_some_and(killed);
         by_peer || ordered || note.local_fault
-    }
-
-    pub(crate) fn listen(&mut self, socket: RawFd) -> Result<Leg, Errno> {
-        let Some(address) = self.bound.remove(&socket) else { return Err(Errno::EINVAL) };
-        let listener = self.net.listen(address);
-        self.note("listens (port)", [usize::from(address.port()), 0]);
-        Ok(self.legs.open(Behind::Listener(listener)))
-    }
-
-    /// Where the shard listens, by which sockets, those included that are paused.
-    #[must_use]
-    pub fn listens_at(&self) -> BTreeMap<SocketAddr, BTreeSet<usize>> {
-        let mut at: BTreeMap<SocketAddr, BTreeSet<usize>> = BTreeMap::new();
-        for listener in self.legs.listeners() {
-            if !self.net.listening[listener].is_used() {
-                continue;
-            }
-            at.entry(self.net.listening[listener].address).or_default().insert(listener);
-        }
-        at
-    }
-
-    pub(super) fn listens_on(&self, leg: Leg) -> Option<SocketAddr> {
-        match self.legs.behind(leg) {
-            Some(Behind::Listener(listener)) => Some(self.net.listening[listener].address),
-            _ => None,
-        }
-    }
-
-    /// True if this leg listens and has not been shut down.
-    pub(super) fn is_open(&self, leg: Leg) -> bool {
-        match self.legs.behind(leg) {
-            Some(Behind::Listener(listener)) => self.net.listening[listener].open,
-            _ => false,
-        }
-    }
-
-    pub(crate) fn shutdown_listener(&mut self, leg: Leg) {
-        if self.dead {
-            return;
-        }
-        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
-            return self.fail(format!("{leg:?} is shut down, but it does not listen"));
-        };
-        self.note("fenced (listener)", [listener, 0]);
-        self.net.close_listener(listener, &mut self.rng);
-    }
-
-    /// As [`Kernel::shutdown_listener`], but the socket keeps its address.
-    pub(crate) fn pause_listener(&mut self, leg: Leg) {
-        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
-            return self.fail(format!("{leg:?} is paused, but it does not listen"));
-        };
-        self.note("pauses (listener)", [listener, 0]);
-        self.net.close_listener(listener, &mut self.rng);
-        self.net.listening[listener].paused = true;
-        // Accepts that wait are answered now, whether it listens again or not.
-        let mut at = 0;
-        while at < self.pending.len() {
-            let waits = matches!(self.pending[at].op, Op::Accept(on) if on == leg);
-            if !(waits && self.attempt(at)) {
-                at += 1;
-            }
-        }
-    }
-
-    pub(crate) fn resume_listener(&mut self, leg: Leg) {
-        match self.legs.behind(leg) {
-            Some(Behind::Listener(listener)) if self.net.listening[listener].paused => {
-                self.note("resumes (listener)", [listener, 0]);
-                self.net.listen_again(listener);
-            }
-            _ => self.fail(format!("{leg:?} listens again, but it is not paused")),
-        }
-    }
-
-    /// Where listeners are paused.
-    pub fn paused_at(&self) -> BTreeSet<SocketAddr> {
-        let paused = self.legs.listeners().map(|listener| &self.net.listening[listener]);
-        paused.filter(|it| it.paused).map(|it| it.address).collect()
     }
 }

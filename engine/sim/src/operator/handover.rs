@@ -41,7 +41,8 @@ impl Operator {
             return;
         }
         let most = self.rng.pick(&[1, 1, 2, 5, 100]);
-        let is_direct = self.rng.flip();
+        // What somebody has acknowledged, and a shard that stops has not taken, would be lost.
+        let is_direct = self.rng.flip() || kernel.swarm.stops;
         let [giver, mut taker] = kernel.make_channel();
         if !is_direct {
             let [to, last] = kernel.make_channel();
