@@ -14,6 +14,9 @@ use crate::reason::Side;
 /// The most chunks of bytes that one direction of a session holds.
 pub const CHUNKS_MAX: usize = 2;
 
+/// Descriptors of one message at most: SCM_MAX_FD of unix(7).
+pub const DESCRIPTORS_MAX: usize = 253;
+
 /// A session that a backend has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedSession {

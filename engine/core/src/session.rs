@@ -169,8 +169,7 @@ impl Session {
         let connect = Connect::new(0, 0, accepted_at);
         let mut session = Session::new(client, route, connect, accepted_at);
         session.legs.set(Side::Backend, backend);
-        session.phase = Phase::Relaying(relay);
-        session
+        Session { phase: Phase::Relaying(relay), ..session }
     }
 
     /// Goes by these terms of a pool.

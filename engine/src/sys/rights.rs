@@ -12,9 +12,8 @@ use rustix::net::{
     sockopt,
 };
 use weir_core::event::{Errno, Leg};
+use weir_proto::handover::DESCRIPTORS_MAX;
 
-/// Descriptors of one message at most: SCM_MAX_FD of unix(7).
-pub(crate) const DESCRIPTORS_MAX: usize = 253;
 /// Bytes of one message at most; a channel has room for several.
 pub(crate) const MESSAGE_MAX: usize = 256 * 1024;
 /// What is asked of the kernel for a channel; it gives what net.core.wmem_max allows, and the

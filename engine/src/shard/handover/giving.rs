@@ -7,13 +7,12 @@ use weir_core::base::clock::Now;
 use weir_core::event::{Interest, Leg};
 use weir_core::limits::SCANNED_PER_TURN_MAX;
 use weir_core::table::SessionId;
-use weir_proto::handover::HandoverMessage;
+use weir_proto::handover::{DESCRIPTORS_MAX, HandoverMessage};
 use weir_proto::order::Report;
 
 use super::{Parts, Progress, chunks, descriptors, encoded, hear, may_go_later};
 use crate::io::{Io, Token};
 use crate::shard::Shard;
-use crate::sys::rights::DESCRIPTORS_MAX;
 
 /// Sessions that come to rest at a time: as many as fit into a message.
 const LEAVING_MAX: usize = DESCRIPTORS_MAX / 2;
