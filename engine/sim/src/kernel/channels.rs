@@ -188,7 +188,8 @@ impl Kernel {
         message: &mut Vec<u8>,
         descriptors: &mut Vec<Leg>,
     ) -> Result<(), Errno> {
-        (message.clear(), descriptors.clear());
+        message.clear();
+        descriptors.clear();
         let Some(end) = self.end_of(channel) else { return Ok(()) };
         self.relay_now();
         if std::mem::take(&mut self.channels.ends[end].reset) {

@@ -139,7 +139,8 @@ impl Kernel {
 
     pub(crate) fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
         let mut moved = SpliceResult::default();
-        (self.check_use(request.from), self.check_use(request.to));
+        self.check_use(request.from);
+        self.check_use(request.to);
         let (from, to) = match self.check_splice(&request) {
             Ok(conns) => conns,
             Err(what) => {
