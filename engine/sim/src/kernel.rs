@@ -408,6 +408,7 @@ impl Kernel {
                 note.local_fault |= is_local(errno.0);
                 // Its session ends: what comes of a connect for it counts for nothing.
                 let is_over = errno != Errno::ECANCELED && !errno.is_passing();
+                note.closing |= is_over && note.leaving;
                 if is_over && side == Side::Client {
                     self.seen.push(Seen::ClientLeft { session });
                 }
