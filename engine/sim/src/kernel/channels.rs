@@ -380,7 +380,7 @@ impl Kernel {
 
     /// Now and then something goes on in the middle of a turn.
     fn relay_now(&mut self) {
-        if !self.channels.relays.is_empty() && self.rng.below(4) == 0 {
+        while !self.channels.relays.is_empty() && self.rng.below(3) == 0 {
             self.step_relays();
         }
     }
@@ -406,11 +406,12 @@ impl Kernel {
         }
         let is_calm = self.swarm.handovers == 0;
         let Some(message) = self.channels.ends[from].queue.pop_front() else {
-            let closed = self.channels.ends[from ^ 1].closed || self.channels.ends[to ^ 1].closed;
-            if closed {
+            let dies = left == 0 && !is_calm && self.rng.below(4) == 0;
+            let is_over = dies || self.channels.ends[from ^ 1].closed;
+            if is_over {
                 self.end_relay(*relay);
             }
-            return !closed;
+            return !is_over;
         };
         self.note("relay (end, left)", [from, left]);
         match parsed(&message.bytes) {
