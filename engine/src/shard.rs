@@ -231,7 +231,7 @@ impl<I: Io> Shard<I> {
                     self.on_accept(socket, result);
                 }
                 (Token::Client { socket }, Outcome::Ready(_)) => self.sockets.client_waits(socket),
-                (Token::Channel { channel }, Outcome::Ready(_)) => self.channel_speaks(channel),
+                (Token::Channel { channel }, Outcome::Ready(_)) => self.channel_has_news(channel),
                 (Token::CancelAccept { socket }, Outcome::Session(Completion::Canceled)) => {
                     self.sockets.cancel_answered(socket);
                 }

@@ -1,4 +1,4 @@
-//! Sessions go from one shard to another while they live: no byte is lost, none comes twice, nobody
+//! Sessions go from one shard to another while they live: no byte is lost, none comes twice, no session
 //! is reset.
 
 #[path = "support/rig.rs"]
@@ -31,17 +31,17 @@ const UPLOAD: u8 = b'u';
 /// To hear something behind its FIN, when a byte says so elsewhere.
 const LAST_WORD: u8 = b'l';
 
-/// A backend for all of these. `speaks` lets those speak that wait with their last word.
-fn backend(speaks: Arc<AtomicBool>) -> SocketAddr {
+/// A backend for all of these. `may_end` lets those go on that wait with their last word.
+fn backend(may_end: Arc<AtomicBool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut stream, speaks) = (stream.unwrap(), Arc::clone(&speaks));
+            let (mut stream, may_end) = (stream.unwrap(), Arc::clone(&may_end));
             thread::spawn(move || {
                 let mut kind = [0];
                 if stream.read_exact(&mut kind).is_ok() {
-                    let _ = serve(kind[0], &mut stream, &speaks);
+                    let _ = serve(kind[0], &mut stream, &may_end);
                 }
             });
         }
@@ -49,7 +49,7 @@ fn backend(speaks: Arc<AtomicBool>) -> SocketAddr {
     address
 }
 
-fn serve(kind: u8, stream: &mut TcpStream, speaks: &AtomicBool) -> std::io::Result<()> {
+fn serve(kind: u8, stream: &mut TcpStream, may_end: &AtomicBool) -> std::io::Result<()> {
     match kind {
         DOWNLOAD => {
             stream.write_all(&pattern(BULK))?;
@@ -63,7 +63,7 @@ fn serve(kind: u8, stream: &mut TcpStream, speaks: &AtomicBool) -> std::io::Resu
         }
         LAST_WORD => {
             stream.read_to_end(&mut Vec::new())?;
-            while !speaks.load(Ordering::Acquire) {
+            while !may_end.load(Ordering::Acquire) {
                 thread::yield_now();
             }
             stream.write_all(b"last")
@@ -96,7 +96,7 @@ fn round_trip(client: &mut TcpStream, number: u32) {
     assert_eq!(answer, word);
 }
 
-/// A client that speaks all the time, until it is told to end.
+/// A client that talks all the time, until it shall end.
 fn busy(rig: &Rig, until: &Arc<AtomicBool>) -> JoinHandle<u32> {
     let (mut client, until) = (begin(rig, ECHO), Arc::clone(until));
     thread::spawn(move || {
@@ -128,8 +128,8 @@ fn hand_over(from: &Rig, to: &Rig, most: Option<u32>) -> [(u64, bool); 2] {
 
 #[test]
 fn sessions_of_every_kind_go_on_behind_another_shard() {
-    let (speaks, enough) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let first = Rig::start(&[backend(Arc::clone(&speaks))]);
+    let (may_end, enough) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let first = Rig::start(&[backend(Arc::clone(&may_end))]);
     let mut idle: Vec<TcpStream> = (0..8).map(|_| begin(&first, ECHO)).collect();
     idle.iter_mut().for_each(|client| round_trip(client, 1));
     let talkers: Vec<JoinHandle<u32>> = (0..4).map(|_| busy(&first, &enough)).collect();
@@ -161,7 +161,7 @@ fn sessions_of_every_kind_go_on_behind_another_shard() {
     idle.iter_mut().for_each(|client| round_trip(client, 2));
     let mut new = begin(&second, ECHO);
     round_trip(&mut new, 3);
-    speaks.store(true, Ordering::Release);
+    may_end.store(true, Ordering::Release);
     let mut word = String::new();
     half_closed.read_to_string(&mut word).unwrap();
     assert_eq!(word, "last");
@@ -184,8 +184,8 @@ fn sessions_of_every_kind_go_on_behind_another_shard() {
 
 #[test]
 fn a_taker_that_dies_gives_back_what_it_has_not_acknowledged() {
-    let speaks = Arc::new(AtomicBool::new(false));
-    let rig = Rig::start(&[backend(speaks)]);
+    let may_end = Arc::new(AtomicBool::new(false));
+    let rig = Rig::start(&[backend(may_end)]);
     let mut clients: Vec<TcpStream> = (0..16).map(|_| begin(&rig, ECHO)).collect();
     clients.iter_mut().for_each(|client| round_trip(client, 1));
     let (giver, taker) = weir_engine::handover_channel().unwrap();
@@ -208,8 +208,8 @@ fn a_taker_that_dies_gives_back_what_it_has_not_acknowledged() {
 
 #[test]
 fn what_was_taken_lives_on_when_the_giver_stops() {
-    let speaks = Arc::new(AtomicBool::new(false));
-    let first = Rig::start(&[backend(speaks)]);
+    let may_end = Arc::new(AtomicBool::new(false));
+    let first = Rig::start(&[backend(may_end)]);
     let mut clients: Vec<TcpStream> = (0..16).map(|_| begin(&first, ECHO)).collect();
     clients.iter_mut().for_each(|client| round_trip(client, 1));
     let second = first.beside();
@@ -223,8 +223,8 @@ fn what_was_taken_lives_on_when_the_giver_stops() {
 
 #[test]
 fn some_sessions_go_and_the_others_stay_with_the_listeners() {
-    let speaks = Arc::new(AtomicBool::new(false));
-    let first = Rig::start(&[backend(speaks)]);
+    let may_end = Arc::new(AtomicBool::new(false));
+    let first = Rig::start(&[backend(may_end)]);
     let mut clients: Vec<TcpStream> = (0..16).map(|_| begin(&first, ECHO)).collect();
     clients.iter_mut().for_each(|client| round_trip(client, 1));
     let second = first.apart();

@@ -73,7 +73,7 @@ pub struct HandedFlow {
     pub large: u8,
     /// Lengths of the chunks that were received and not sent, the first one first; 0 is none.
     pub chunks: [u16; CHUNKS_MAX],
-    /// It goes through a pipe, in which there are so many bytes.
+    /// It goes through a pipe that holds that many bytes.
     pub pipe: Option<u32>,
 }
 
@@ -130,7 +130,7 @@ pub enum HandoverMessage {
     Sessions { number: u64, sessions: Vec<HandedSession> },
     /// To the giver: they are.
     Taken { number: u64 },
-    /// To the giver: it was not to be had whole (the taker's descriptor table is full), and
+    /// To the giver: it did not come whole (the taker's descriptor table is full), and
     /// nothing more is taken.
     Refused { number: u64 },
     /// To the taker: that was all.

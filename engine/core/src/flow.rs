@@ -349,7 +349,7 @@ impl Flow {
         }
     }
 
-    /// One that holds these chunks, after so many large receives in a row.
+    /// One that holds these chunks, after N large receives in a row.
     pub(crate) fn holding(queue: [Option<Chunk>; QUEUE_MAX], large: u8) -> Flow {
         Flow { queue, large: large.min(BULK_AFTER), ..Flow::default() }
     }

@@ -205,7 +205,7 @@ impl Buffers {
         let end = u16::try_from(bytes.len()).ok().filter(|length| *length <= SIZE)?;
         let buffer = BufferId(self.shared.free.pop()?);
         let place = self.bytes(Chunk { buffer, start: 0, end }).cast_mut();
-        // SAFETY: it lies in a buffer of the arena that nobody else has.
+        // SAFETY: it lies in a buffer of the arena that no session has.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
         Some(buffer)
     }

@@ -121,7 +121,7 @@ impl Pipes {
 
     /// Takes these ends of another shard's pipe, be there as many as may be or not.
     pub(super) fn put(&mut self, [read, write]: [Leg; 2]) -> PipeId {
-        // SAFETY: both have come to this table for us; nobody else owns them.
+        // SAFETY: both have come to this table for us; they have no other owner.
         let [read, write] = [read, write].map(|end| unsafe { OwnedFd::from_raw_fd(end.0) });
         let (unsent, unsent_max) = (memory::UNSENT_MIN, memory::UNSENT_MAX);
         let pipe = Some(Pipe { read, write, unsent, unsent_max, was_full: false });

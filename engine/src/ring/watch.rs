@@ -60,7 +60,7 @@ impl Watches {
         }
     }
 
-    /// Tells of `leg` no more. Closing it would do if nobody else had its socket.
+    /// Tells of `leg` no more. Closing it would do if no other table had its socket.
     pub(super) fn remove(&mut self, leg: Leg) {
         let none = std::ptr::null_mut();
         // SAFETY: a removal reads no event (Linux 2.6.9). One that was never watched is no news.

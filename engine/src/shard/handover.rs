@@ -56,7 +56,7 @@ fn decoded(bytes: &[u8]) -> Option<(HandoverMessage, &[u8])> {
 /// The next message in a channel, read into `bytes`; `None`: there is none for now.
 ///
 /// # Errors
-/// The other end is gone, or does not speak like a shard.
+/// The other end is gone, or says what no shard says.
 fn hear(
     io: &mut impl Io,
     channel: Leg,

@@ -106,7 +106,7 @@ mod tests {
         let (mut message, mut legs) = (Vec::new(), Vec::new());
         take(leg(&there), &mut message, &mut legs).unwrap();
         assert_eq!((&message[..], legs.len()), (&b"one"[..], 1));
-        // SAFETY: it has just come, and nobody else owns it.
+        // SAFETY: it has just come, and it has no other owner.
         let mut server = unsafe { TcpStream::from_raw_fd(legs[0].0) };
         client.write_all(b"x").unwrap();
         let mut byte = [0];
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_is_not_read_is_full_and_nobody_waits() {
+    fn a_channel_that_is_not_read_is_full_and_does_not_wait() {
         let (here, _there) = channel().unwrap();
         let message = vec![0; 64 * 1024];
         let sent = (0..1_000).take_while(|_| give(leg(&here), &message, &[]).is_ok()).count();

@@ -45,7 +45,7 @@ impl Rig {
         Rig::serve(self.listener.try_clone().unwrap(), self.spec.clone())
     }
 
-    /// Another engine with the same configuration, and a listening socket that nobody knows.
+    /// Another engine with the same configuration, and a listening socket that no client knows.
     #[allow(dead_code)] // as above
     pub(crate) fn apart(&self) -> Rig {
         Rig::serve(TcpListener::bind("127.0.0.1:0").unwrap(), self.spec.clone())

@@ -95,7 +95,7 @@ fn put<R>(rows: &mut Vec<R>, row: R, is_free: impl FnMut(&R) -> bool) -> usize {
 }
 
 impl ListenerView {
-    /// One that the snapshot does not have: nobody comes out of it.
+    /// One that the snapshot does not have: no client comes out of it.
     fn past(id: ListenerId, pool: PoolSlot) -> ListenerView {
         ListenerView {
             id,

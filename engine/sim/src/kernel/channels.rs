@@ -30,11 +30,11 @@ pub(super) struct Message {
 
 /// One end of a channel; the other one is beside it.
 #[derive(Clone, Debug, Default)]
-struct End {
+struct ChannelEnd {
     /// What was sent to it.
     queue: VecDeque<Message>,
     closed: bool,
-    /// The other end has gone with something unread: that is told before what it has sent.
+    /// The other end has gone with something unread: that comes before what it has sent.
     reset: bool,
     /// All descriptors of what it takes come.
     roomy: bool,
@@ -53,7 +53,7 @@ struct Relay {
 /// All channels of one shard's world.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Channels {
-    ends: Vec<End>,
+    ends: Vec<ChannelEnd>,
     /// Ends that orders bring, by the number of the descriptor that stands for them.
     bound: BTreeMap<RawFd, usize>,
     /// Connections that were given, at any time.
@@ -67,7 +67,7 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// True if nobody stands between two shards.
+    /// True if no relay is left.
     pub(super) fn is_still(&self) -> bool {
         self.relays.is_empty()
     }
@@ -95,7 +95,7 @@ impl Kernel {
     /// A new channel: its ends.
     pub fn make_channel(&mut self) -> [usize; 2] {
         let first = self.channels.ends.len();
-        self.channels.ends.extend([End::default(), End::default()]);
+        self.channels.ends.extend([ChannelEnd::default(), ChannelEnd::default()]);
         [first, first + 1]
     }
 
@@ -395,7 +395,7 @@ impl Kernel {
     /// False if it is gone.
     fn step_relay(&mut self, relay: &mut Relay) -> bool {
         let Relay { from, to, left } = *relay;
-        // Nobody else is told what is acknowledged.
+        // Acknowledgements end here.
         self.channels.ends[to].queue.clear();
         if self.channels.ends[to ^ 1].queue.len() >= MESSAGES_MAX {
             return true;
@@ -452,7 +452,7 @@ impl Kernel {
     }
 
     /// True if there is something to hear at this end.
-    pub(super) fn speaks(&self, end: usize) -> bool {
+    pub(super) fn has_news(&self, end: usize) -> bool {
         let it = &self.channels.ends[end];
         !it.queue.is_empty() || it.reset || self.channels.ends[end ^ 1].closed
     }

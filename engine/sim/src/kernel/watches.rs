@@ -183,7 +183,7 @@ impl Kernel {
             On::Conn(conn) => &self.net.conns[conn],
             On::Channel(end) => {
                 let ready = Ready { readable: true, ..Ready::default() };
-                return self.speaks(end).then_some(ready);
+                return self.has_news(end).then_some(ready);
             }
             On::Listener(listener) => {
                 let listening = &self.net.listening[listener];

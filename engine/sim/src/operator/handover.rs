@@ -13,7 +13,7 @@ use crate::kernel::Kernel;
 pub(super) struct Handover {
     gives: bool,
     takes: bool,
-    /// Nobody stands in between.
+    /// There is no relay in between.
     is_direct: bool,
     /// How many, and whether that was all.
     gave: Option<(u64, bool)>,

@@ -108,7 +108,7 @@ impl<I: Io> Shard<I> {
         let leg = socket.leg;
         if socket.state == SocketState::Handed {
             // The kernel wakes one of those who wait for a client: if that one had just been taken
-            // back, nobody would be woken for it.
+            // back, no other one would be woken for it.
             self.let_last_in(number);
             self.io.let_go(leg);
         } else {

@@ -18,7 +18,7 @@ use crate::shard::Shard;
 const LEAVING_MAX: usize = DESCRIPTORS_MAX / 2;
 /// Batches that the taker has not acknowledged.
 const GIVEN_MAX: usize = 2;
-/// A batch with so many bytes gets no more sessions: one may hold four buffers, and a message of
+/// A batch of that size gets no more sessions: one may hold four buffers, and a message of
 /// 200 KiB fits by the kernel's defaults.
 const BATCH_BYTES: usize = 64 * 1024;
 /// How soon sessions that cannot leave yet (they connect, say) are looked at again.
@@ -28,7 +28,7 @@ const AGAIN_MS: u32 = 5;
 const STILL_MS: u32 = 100;
 
 /// Sessions that the taker has not acknowledged, and the message that tells of them.
-struct Batch {
+struct GivenBatch {
     number: u64,
     message: Vec<u8>,
     descriptors: Vec<Leg>,
@@ -39,14 +39,14 @@ struct Batch {
 pub(in crate::shard) struct Giving {
     channel: Leg,
     next_slot: u32,
-    /// So many more are to leave; `None`: all, however long it takes.
+    /// How many more are to leave; `None`: all, however long it takes.
     left: Option<u32>,
     leaving: Vec<SessionId>,
     /// Since when none of them has left.
     still_since: Option<Now>,
     /// The channel had no room for it.
-    unsent: Option<Batch>,
-    given: VecDeque<Batch>,
+    unsent: Option<GivenBatch>,
+    given: VecDeque<GivenBatch>,
     number: u64,
     /// Those that the taker has.
     taken: u64,
@@ -61,7 +61,7 @@ impl Giving {
 }
 
 impl<I: Io> Shard<I> {
-    /// Begins to give sessions away. Where all of them go, whoever connects from now on comes to
+    /// Begins to give sessions away. Where all of them go, a client that connects from now on comes to
     /// the taker's sockets, which are the same.
     pub(in crate::shard) fn begin_to_give(&mut self, channel: Leg, most: Option<u32>) {
         if most.is_none() {
@@ -87,7 +87,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The taker has said something.
-    pub(in crate::shard) fn taker_speaks(&mut self) {
+    pub(in crate::shard) fn taker_has_news(&mut self) {
         if let Some(giving) = &mut self.giving {
             giving.is_watched = false;
         }
@@ -244,7 +244,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes sessions apart that are at rest, as many as fit into one message.
-    fn pack(&mut self, giving: &mut Giving) -> Option<Batch> {
+    fn pack(&mut self, giving: &mut Giving) -> Option<GivenBatch> {
         let (mut sessions, mut bytes, mut legs) = (Vec::new(), Vec::new(), Vec::new());
         let (table, io, now) = (&mut self.table, &mut self.io, self.now);
         giving.leaving.retain(|id| {
@@ -270,14 +270,14 @@ impl<I: Io> Shard<I> {
         let told = sessions.iter().map(|(handed, _)| handed.clone()).collect();
         let mut message = encoded(&HandoverMessage::Sessions { number, sessions: told });
         message.append(&mut bytes);
-        Some(Batch { number, message, descriptors: legs, sessions })
+        Some(GivenBatch { number, message, descriptors: legs, sessions })
     }
 
     /// False if the taker is gone; then the batch is among those that come back.
-    fn send(&mut self, giving: &mut Giving, batch: Batch) -> bool {
+    fn send(&mut self, giving: &mut Giving, batch: GivenBatch) -> bool {
         match self.io.give(giving.channel, &batch.message, &batch.descriptors) {
             Ok(()) => {
-                giving.given.push_back(Batch { message: Vec::new(), ..batch });
+                giving.given.push_back(GivenBatch { message: Vec::new(), ..batch });
                 true
             }
             Err(errno) => {

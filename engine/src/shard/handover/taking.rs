@@ -76,9 +76,9 @@ impl<I: Io> Shard<I> {
     }
 
     /// There is news in a channel.
-    pub(in crate::shard) fn channel_speaks(&mut self, number: u32) {
+    pub(in crate::shard) fn channel_has_news(&mut self, number: u32) {
         if number == GIVER {
-            return self.taker_speaks();
+            return self.taker_has_news();
         }
         if let Some(Some(taking)) = self.taking.get_mut(number as usize) {
             taking.is_watched = false;
