@@ -22,7 +22,7 @@ fn pattern(length: usize) -> Vec<u8> {
 
 const BULK: usize = 48 << 20;
 
-/// What a client wants of the backend, by its first byte.
+/// The wish of a client for the backend, by its first byte.
 const ECHO: u8 = b'e';
 /// A lot, whether it is read or not.
 const DOWNLOAD: u8 = b'd';

@@ -48,7 +48,7 @@ pub struct HandedSession {
     pub watched: bool,
     /// Its sockets answer EAGAIN where they would wait.
     pub nonblocking: bool,
-    /// What is noted of few sessions; `None` for most.
+    /// Notes of few sessions; `None` for most.
     pub notes: Option<Box<HandedNotes>>,
 }
 
@@ -88,7 +88,7 @@ pub struct HandedPeer {
     pub blocked_ms: u32,
 }
 
-/// What a table keeps of few sessions.
+/// Notes that a table keeps of few sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedNotes {
     /// The client, and the address that it has connected to, as a header has told.
@@ -112,7 +112,7 @@ pub struct HandedRoute {
     pub server_name: Option<Box<str>>,
 }
 
-/// What the session log knows of a session.
+/// The knowledge that the session log has of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedLog {
     pub client: Option<SocketAddr>,

@@ -25,7 +25,7 @@ pub(super) use taking::Taking;
 /// A session that was taken apart.
 pub(super) type Parts = (HandedSession, Holdings);
 
-/// What became of a turn of a hand-over.
+/// The outcome of a turn of a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     GoesOn,

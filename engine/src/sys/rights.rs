@@ -16,7 +16,7 @@ use weir_proto::handover::DESCRIPTORS_MAX;
 
 /// Bytes of one message at most; a channel has room for several.
 pub(crate) const MESSAGE_MAX: usize = 256 * 1024;
-/// What is asked of the kernel for a channel; it gives what net.core.wmem_max allows, and the
+/// The size that is asked for of a channel; it gives what net.core.wmem_max allows, and the
 /// default has room for 200 KiB.
 const CHANNEL_BYTES: usize = 1024 * 1024;
 

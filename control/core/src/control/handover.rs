@@ -11,7 +11,7 @@ pub struct Handovers {
     took: BTreeMap<ShardId, HandedOver>,
 }
 
-/// What one shard has given or taken.
+/// Sessions that one shard has given or taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HandedOver {
     /// How many hand-overs have ended, and those of them whose other end had gone before.
@@ -39,13 +39,13 @@ impl Handovers {
         self.took.entry(shard).or_default().add(sessions, is_whole);
     }
 
-    /// What all shards have given.
+    /// Sessions that all shards have given.
     #[must_use]
     pub fn given(&self) -> HandedOver {
         sum(&self.gave)
     }
 
-    /// What all shards have taken.
+    /// Sessions that all shards have taken.
     #[must_use]
     pub fn taken(&self) -> HandedOver {
         sum(&self.took)

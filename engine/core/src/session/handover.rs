@@ -20,7 +20,7 @@ use crate::generations::Generation;
 
 use super::{Effects, Phase, Relay, Route, Session, Traffic};
 
-/// What a session holds of its shard's.
+/// A session's holdings of its shard's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holdings {
     pub legs: [Leg; 2],

@@ -24,14 +24,14 @@ const MESSAGES_MAX: usize = 3;
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     bytes: Vec<u8>,
-    /// What its descriptors are of, and whether that answers EAGAIN where it would wait.
+    /// The objects of its descriptors, and whether each answers EAGAIN where it would wait.
     behind: Vec<(Behind, bool)>,
 }
 
 /// One end of a channel; the other one is beside it.
 #[derive(Clone, Debug, Default)]
 struct ChannelEnd {
-    /// What was sent to it.
+    /// Messages that were sent to it.
     queue: VecDeque<Message>,
     closed: bool,
     /// The other end has gone with something unread: that comes before what it has sent.
@@ -79,7 +79,7 @@ impl Channels {
     }
 }
 
-/// What a message says.
+/// The meaning of a message.
 fn parsed(bytes: &[u8]) -> Option<HandoverMessage> {
     let (header, rest) = bytes.split_first_chunk::<{ frame::HEADER }>()?;
     let (body, _) = rest.split_at_checked(frame::body_length(*header).ok()?)?;
@@ -371,7 +371,7 @@ impl Kernel {
         self.buffers.fill(bytes, offered)
     }
 
-    /// What comes at one end goes on through the other one, up to `left` messages; then who stands
+    /// A message that comes at one end goes on through the other one, up to `left` messages; then who stands
     /// there dies.
     pub fn make_relay(&mut self, from: usize, to: usize, left: usize) {
         self.channels.ends[to ^ 1].roomy = true;

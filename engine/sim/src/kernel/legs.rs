@@ -23,7 +23,7 @@ pub(super) enum Behind {
     },
 }
 
-/// Whose what is behind a leg is.
+/// The owner of a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     /// Of those who hold this leg.

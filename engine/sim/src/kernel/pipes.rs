@@ -13,7 +13,7 @@ use crate::net::ConnId;
 #[derive(Clone, Debug, Default)]
 struct PipeSlot {
     taken: bool,
-    /// What is in it: another shard may have the same.
+    /// Its bytes: another shard may have the same.
     object: usize,
     /// Its ends, once it was asked for them or they have come from another shard.
     ends: Option<[Leg; 2]>,

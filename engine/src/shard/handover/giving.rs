@@ -126,7 +126,7 @@ impl<I: Io> Shard<I> {
         self.giving = Some(giving);
     }
 
-    /// What has not left stays; for what has, the taker's word is waited for.
+    /// A session that has not left stays; for those that have, the taker's word is waited for.
     pub(super) fn stop_giving(&mut self) {
         let Some(mut giving) = self.giving.take() else { return };
         giving.left = Some(0);
@@ -142,7 +142,7 @@ impl<I: Io> Shard<I> {
         self.pending_reports.push_back(Report::Gave { shard, sessions, is_whole });
     }
 
-    /// What the taker has is let go of.
+    /// Lets go of the sessions that the taker has.
     fn hear_taker(&mut self, giving: &mut Giving) -> Progress {
         let (mut bytes, mut legs) = (std::mem::take(&mut self.scratch), Vec::new());
         let progress = loop {

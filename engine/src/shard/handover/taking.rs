@@ -194,7 +194,7 @@ impl<I: Io> Shard<I> {
         is_heard
     }
 
-    /// What a session holds here; `None` while there are not enough buffers for its bytes.
+    /// A session's holdings here; `None` while there are not enough buffers for its bytes.
     fn holdings(&mut self, handed: &HandedSession, legs: &[Leg], bytes: &[u8]) -> Option<Holdings> {
         let mut chunks = [[None; QUEUE_MAX]; 2];
         let mut filled: Vec<BufferId> = Vec::new();
