@@ -209,6 +209,9 @@ pub trait Io {
     /// listen(2) has failed.
     fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno>;
 
+    /// An end of a channel to another shard, until it is let go of.
+    fn channel(&mut self, socket: OwnedFd) -> Leg;
+
     /// Sends a message to another shard through a channel, with copies of these descriptors.
     ///
     /// # Errors
@@ -267,9 +270,6 @@ pub struct FreeBuffers {
     /// Half of the shared ones are free at most.
     pub low: bool,
 }
-
-/// Descriptors that [`Io::give`] takes at most: SCM_MAX_FD of unix(7).
-pub const DESCRIPTORS_MAX: usize = 253;
 
 /// Buffers of the reserve, of N in all.
 #[must_use]

@@ -373,6 +373,10 @@ impl Io for Ring {
         socket::listen(listener)
     }
 
+    fn channel(&mut self, socket: OwnedFd) -> Leg {
+        Leg(socket.into_raw_fd())
+    }
+
     fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
         rights::give(channel, message, descriptors)
     }

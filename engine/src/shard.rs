@@ -149,7 +149,8 @@ impl<I: Io> Shard<I> {
         self.serve_queue();
         self.post();
         self.table.counters().totals().turns += 1;
-        if self.stopping && self.table.is_empty() && self.sockets.is_empty() {
+        let is_over = self.table.is_empty() && self.sockets.is_empty() && !self.hands_over();
+        if self.stopping && is_over {
             self.post_last_records();
             return false;
         }

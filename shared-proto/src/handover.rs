@@ -14,6 +14,9 @@ use crate::reason::Side;
 /// The most chunks of bytes that one direction of a session holds.
 pub const CHUNKS_MAX: usize = 2;
 
+/// Descriptors of one message at most: SCM_MAX_FD of unix(7).
+pub const DESCRIPTORS_MAX: usize = 253;
+
 /// A session that a backend has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedSession {
@@ -25,6 +28,8 @@ pub struct HandedSession {
     pub accepted_at: u64,
     /// When bytes last moved.
     pub moved_at: u64,
+    /// When its peers were looked at last.
+    pub looked_at: u64,
     /// By the side that each direction reads from.
     pub flows: [HandedFlow; 2],
     pub peers: [HandedPeer; 2],
@@ -108,9 +113,9 @@ pub struct HandedFlow {
 pub struct HandedPeer {
     /// Bytes that were sent to it and not acknowledged.
     pub owed: u32,
-    /// For how many milliseconds it has taken none of those that wait for it.
-    pub takes_nothing_ms: u32,
-    /// For how many milliseconds that was so in all.
+    /// When it last took some of them, or they began to wait.
+    pub taken_at: u64,
+    /// For how many milliseconds it has taken nothing although bytes waited for it, in all.
     pub blocked_ms: u32,
 }
 

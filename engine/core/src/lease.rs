@@ -50,12 +50,6 @@ impl Lease {
         self.ahead
     }
 
-    /// `used` sessions are here, some of them from another shard: what they use came with them.
-    pub fn carry(&mut self, used: u32) {
-        self.is_news |= used > self.held;
-        self.held = self.held.max(used);
-    }
-
     /// Credits that this shard holds, used ones included.
     #[must_use]
     pub fn held(&self) -> u32 {
@@ -98,6 +92,12 @@ impl Lease {
     /// leaves.
     pub fn lower(&mut self, used: u32) {
         (self.held, self.fresh, self.keep) = (used, 0, Some(0));
+    }
+
+    /// A session has come from another shard: it counts, whether there is a credit for it or not.
+    pub fn resume(&mut self, used: u32) {
+        self.is_news |= used > self.held;
+        self.held = self.held.max(used);
     }
 
     /// A new version is in use: control hears all of it again.

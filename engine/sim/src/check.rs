@@ -10,6 +10,7 @@ mod connects;
 mod falls;
 mod figures;
 mod groups;
+mod handover;
 mod headers;
 pub mod per_source;
 pub mod rates;
@@ -52,6 +53,8 @@ struct Counts {
     /// What was in use when they were asked for.
     edition: Edition,
     accepted: usize,
+    /// Sessions that were on their way.
+    away: usize,
     /// Failed accepts, and clients that came out of a listener after it was shut down.
     not_accepted: usize,
     /// Clients that headers have told of, and that their listener does not serve.
@@ -152,6 +155,9 @@ pub struct Ledger {
     known_sources: per_source::KnownSources,
     /// When the last turn was.
     now: u64,
+    /// A session was handed over in it, or ever.
+    has_renamed: bool,
+    hands_over: bool,
     /// Sessions of each listener after the turn before.
     before: BTreeMap<ListenerId, u32>,
     /// The same of each backend.
@@ -277,6 +283,7 @@ impl Ledger {
     pub fn saw(&mut self, seen: &[Seen], now: u64) -> Result<(), String> {
         self.now = now;
         self.came_in = None;
+        self.has_renamed = false;
         for seen in seen {
             if !matches!(seen, Seen::Asked { .. }) {
                 self.came_in = None;
@@ -314,6 +321,7 @@ impl Ledger {
                     self.records.saw(Seen::Dropped { session });
                 }
                 Seen::Sent { address, count } => self.tally(address).sent += count,
+                Seen::Renamed { from, to } => self.renamed(from, to, now),
                 seen @ (Seen::Ended { .. } | Seen::Lost { .. }) => self.records.saw(seen),
             }
         }
@@ -392,20 +400,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Each ejection was to be expected, sooner or later.
-    fn ejections_in_time(&mut self, ejected: &[BackendId]) -> Result<(), String> {
-        for id in ejected {
-            let place = self.ejected.iter().position(|expected| expected == id);
-            match place {
-                Some(place) => drop(self.ejected.swap_remove(place)),
-                None if self.fuzzy => {}
-                None => return Err(format!("backend {id} is ejected for nothing")),
-            }
-            self.ejections_checked += 1;
-        }
-        Ok(())
-    }
-
     /// Counters against what was seen when the order to collect was obeyed.
     fn compare(&mut self, stats: &ShardStats) -> Result<(), String> {
         let Some(expected) = self.collected.pop_front() else {
@@ -430,9 +424,11 @@ impl Ledger {
         self.ages.read(&stats.session_log)?;
         self.outs.read(&stats.session_log)?;
         self.records.came(stats)?;
-        if self.accepted != self.ended + u64::from(stats.sessions_now) {
-            let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
-            return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));
+        let now = u64::from(stats.sessions_now) + expected.away as u64;
+        if self.accepted != self.ended + now {
+            let (accepted, ended) = (self.accepted, self.ended);
+            let away = expected.away;
+            return Err(format!("{accepted} accepted, but {ended} ended and {now} live ({away})"));
         }
         let heard = (expected.accepted, expected.not_accepted);
         let (early, limited) = (self.limited.early(), self.limited.rejected);

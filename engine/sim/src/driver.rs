@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use weir_control_core::leases::Leased;
 use weir_core::event::Side;
+use weir_core::table::SessionId;
 use weir_engine::io::Io;
 use weir_engine::mailbox::Inbox;
 use weir_engine::shard::{Shard, ShardSetup};
@@ -198,6 +199,8 @@ impl<I: Io> World<I> {
             self.ledger.check_ages(table, &kernel)?;
         }
         let now = kernel.now;
+        let is_there = |(slot, generation)| table.session(SessionId { slot, generation }).is_some();
+        let away = if self.operator.hands_over() { kernel.away(is_there) } else { 0 };
         drop(kernel);
         self.ledger.parked(self.shard.parked());
         self.ledger.saw(&seen, now)?;
@@ -208,8 +211,12 @@ impl<I: Io> World<I> {
         self.queue.saw(table)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
         self.ledger.reported(&reports)?;
+        self.ledger.are_away(away);
         for report in reports {
             self.operator.hear(report);
+        }
+        if self.operator.has_lost_count() {
+            return Err("other sessions were taken than given".into());
         }
         if self.running {
             self.operator.lend(&mut self.kernel.borrow_mut());
@@ -374,6 +381,7 @@ impl<I: Io> World<I> {
     fn is_over(&self) -> bool {
         let quiet = self.peers.is_empty() && self.kernel.borrow().is_quiet();
         let shard = self.shard.table().is_empty() && self.operator.sent.is_empty();
+        let shard = shard && (!self.running || !self.operator.hands_over());
         quiet && shard && (!self.running || !self.kernel.borrow().stopping)
     }
 

@@ -69,6 +69,9 @@ pub struct Swarm {
     pub kills: u32,
     /// Some sessions of a backend or a listener are shed.
     pub sheds: u32,
+    /// Some sessions go from the shard to itself; and a channel has no room, or a table.
+    pub handovers: u32,
+    pub full_channels: u32,
     /// Everything ends by an order to stop, some of it in the middle of the faults.
     pub stops: bool,
     /// Answers that fit into the completion queue; the others come after the next wait.
@@ -283,8 +286,11 @@ impl Swarm {
         // How many of those that are refused would have cost a token is not known.
         let rates = Rates { limited: rates && !per_source.limited };
         let rooms = Rooms { caps: beside.below(5) == 0, ..rooms };
+        // A session may hold four chunks, and all of them get shared buffers.
+        let handovers = beside.pick(&[0, 0, 300, 700]) * u32::from(swarm.buffers >= 8);
+        let full_channels = beside.pick(&[0, 0, 50, 300]) * u32::from(handovers > 0);
         let swarm = Swarm { headers, lists, redispatch, early_closes, sources, ..swarm };
-        let swarm = Swarm { rates, per_source, ..swarm };
+        let swarm = Swarm { rates, per_source, handovers, full_channels, ..swarm };
         Swarm { groups, routes, rooms, lifetimes, on_down, health_flips: seldom, ..swarm }
     }
 
@@ -383,6 +389,8 @@ impl Swarm {
             kills: 0,
             sheds: 0,
             early_closes: 0,
+            handovers: 0,
+            full_channels: 0,
             completions: usize::MAX,
             ..self.clone()
         }
@@ -419,6 +427,8 @@ impl Swarm {
         "kills",
         "sheds",
         "early_closes",
+        "handovers",
+        "full_channels",
     ];
 
     /// A fault's strength. `None`: this swarm does not have such a one.
@@ -451,6 +461,8 @@ impl Swarm {
             "kills" => &mut self.kills,
             "sheds" => &mut self.sheds,
             "early_closes" => &mut self.early_closes,
+            "handovers" => &mut self.handovers,
+            "full_channels" => &mut self.full_channels,
             _ => return None,
         })
     }

@@ -319,6 +319,10 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.resume_listener(listener)
     }
 
+    fn channel(&mut self, socket: OwnedFd) -> Leg {
+        self.io.channel(socket)
+    }
+
     fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
         self.io.give(channel, message, descriptors)
     }

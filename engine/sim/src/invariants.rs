@@ -10,7 +10,6 @@ use weir_core::limits::{
 };
 use weir_core::session::{Attempt, Connect, Phase, Session};
 use weir_core::table::Table;
-use weir_core::view::CreditsHeld;
 use weir_proto::ids::Version;
 
 use crate::kernel::{Kernel, Note};
@@ -30,6 +29,9 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let client = session.leg(Side::Client).filter(|_| is_connecting);
         let abandoned = client.is_some_and(|leg| kernel.is_abandoned(leg));
         let key = (id.slot, id.generation);
+        if let Some(leg) = session.leg(Side::Client).filter(|_| session.is_relaying()) {
+            kernel.meet(key, leg);
+        }
         let takes = Side::ALL.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
         // A shard takes a version over before it accepts.
@@ -51,6 +53,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.connect = connect;
             note.for_nobody |= note.abandoned_at == now;
         }
+        note.leaving = session.is_leaving();
         note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
         if note.accepted_at.is_none() {
             note.accepted_at = Some(session.accepted_at.nanos);
@@ -78,44 +81,6 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     }
 }
 
-/// A shard that sleeps and where no client waits keeps no credit that another one lacks: nothing
-/// may happen here for long that would return it.
-fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
-    let clients = kernel.net.listening.iter().any(|it| it.open && !it.queue.is_empty());
-    let rests = kernel.wait_until.is_none_or(|until| until > kernel.now);
-    if clients || !rests || kernel.wakes() || kernel.stopping {
-        return Ok(());
-    }
-    let now = Now::from_nanos(kernel.now);
-    let views = table.view();
-    let mut of_backends = views.backends().iter().flat_map(|it| it.credits(now));
-    if table.iter().all(|(_, session)| !session.is_in_queue)
-        && let Some(it) = of_backends.find(|it| it.owed > 0)
-    {
-        let CreditsHeld { of, owed, .. } = it;
-        return Err(format!("{owed} credits of {of:?} stay although another shard lacks them"));
-    }
-    let owing = table.view().listeners().iter().find(|view| view.owed(now) > 0);
-    owing.map_or(Ok(()), |view| {
-        let (id, owed) = (view.id, view.owed(now));
-        Err(format!("{owed} credits of listener {id} stay although another shard lacks them"))
-    })
-}
-
-/// Every session under a limit has a credit: control counts by them.
-fn check_credits(table: &Table) -> Result<(), String> {
-    let view = table.view();
-    let backends = view.backends().iter().flat_map(|it| it.credits(Now::default()));
-    let backends = backends.map(|it| (format!("{:?}", it.of), it.used, it.held));
-    let listeners = view.listeners().iter();
-    let listeners =
-        listeners.filter_map(|it| Some((format!("{:?}", it.id), it.sessions, it.held()?)));
-    match backends.chain(listeners).find(|(_, sessions, held)| sessions > held) {
-        Some((of, sessions, held)) => Err(format!("{sessions} are used of {of}, {held} credits")),
-        None => Ok(()),
-    }
-}
-
 /// Checks everything. `now` is when the last turn was.
 ///
 /// # Errors
@@ -135,8 +100,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     {
         return Err(format!("the shard waits, but of the buffers are free: {free:?}"));
     }
-    check_leases(table, kernel)?;
-    check_credits(table)?;
+    crate::credits::check(table, kernel)?;
     crate::queue::check(table, kernel)?;
     // It has left a part of its work for the next turn, which begins at once.
     let behind = kernel.wait_until.is_some_and(|until| until <= kernel.now);
@@ -153,7 +117,8 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         if closing && not_taken_back.contains(&(id.slot, id.generation)) {
             return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
         }
-        if !session.is_relaying() || behind {
+        // One that leaves begins nothing.
+        if !session.is_relaying() || behind || session.is_leaving() {
             return Ok(());
         }
         check_kept(session, kernel)?;
@@ -272,12 +237,14 @@ fn check_kernel(table: &Table, kernel: &Kernel) -> Result<(), String> {
     let pipes = table.iter().flat_map(|(_, session)| session.pipes());
     let mut pipes: Vec<_> = pipes.map(|pipe| (pipe.id.0, pipe.held as usize)).collect();
     pipes.sort_unstable();
-    let used = kernel.pipes_held();
+    let mut used = kernel.pipes_held();
+    used.retain(|pipe| pipes.contains(pipe) || !kernel.may_be_given(pipe.0));
     if pipes != used {
         return Err(format!("pipes {used:?} are used, sessions know of {pipes:?}"));
     }
-    let held = kernel.buffers_held();
+    let mut held = kernel.buffers_held();
     let in_queues: Vec<u16> = buffers.into_keys().collect();
+    held.retain(|buffer| in_queues.contains(buffer) || !kernel.is_read(*buffer));
     if held != in_queues {
         return Err(format!("buffers {held:?} are held, but {in_queues:?} are in queues"));
     }
@@ -336,7 +303,8 @@ fn check_deadline(
     if session.counted_retry == Some(true) {
         due = due.min(Now::from_nanos(note.retry_due));
     }
-    let due = due.plus_millis(2 * TICK_MS);
+    // What was due on its way is done when it has come.
+    let due = due.max(Now::from_nanos(note.came_at)).plus_millis(2 * TICK_MS);
     if due < now {
         return Err(format!("a deadline has passed at {due:?}, now {now:?}: {session:?}"));
     }
@@ -439,6 +407,10 @@ fn check_patience(
         let limit = if gone { silence_ms.min(session.stalled_ms) } else { session.stalled_ms };
         let Some(seen_at) = seen_at else { continue };
         let stuck_ms = (kernel.running_ns() - seen_at) / 1_000_000;
+        let has_just_come = Now::from_nanos(note.came_at).plus_millis(look_ms);
+        if note.came_at > 0 && has_just_come > Now::from_nanos(kernel.now) {
+            continue;
+        }
         // A send that was not heard of hides from a look what was taken: the next one decides.
         let hidden_ms = WATCH_AFTER_MS + TICK_MS;
         if stuck_ms > u64::from(limit + look_ms + hidden_ms) {

@@ -197,6 +197,10 @@ impl Io for SimIo {
         Ok(())
     }
 
+    fn channel(&mut self, socket: OwnedFd) -> Leg {
+        self.0.borrow_mut().channel(socket.as_raw_fd())
+    }
+
     fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
         self.strike();
         self.0.borrow_mut().give(channel, message, descriptors)

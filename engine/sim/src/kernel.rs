@@ -9,6 +9,7 @@ mod channels;
 mod falls;
 mod headers;
 mod legs;
+mod listeners;
 mod pipes;
 mod redispatch;
 mod rules;
@@ -104,6 +105,10 @@ pub struct Note {
     /// The last connect: when it began, after how many others; and whether its client had left.
     pub connect: Option<(u64, usize)>,
     pub for_nobody: bool,
+    /// It comes to rest, to be handed over.
+    pub leaving: bool,
+    /// When it was handed over, the last time.
+    pub came_at: u64,
     /// The version of the shard after the turn in which it was accepted.
     pub born: Option<Version>,
     /// Bytes were waiting for these peers at the last look.
@@ -160,6 +165,7 @@ pub struct Kernel {
     /// A send was refused though there was room.
     pub has_refused: bool,
     pipes: Pipes,
+    channels: channels::Channels,
     answers: VecDeque<Answer>,
     /// The shard is in the middle of the answers.
     taking: bool,
@@ -203,6 +209,7 @@ impl Kernel {
             told: 0,
             has_refused: false,
             pipes: Pipes::default(),
+            channels: channels::Channels::default(),
             answers: VecDeque::new(),
             taking: false,
             submitted: 0,
@@ -233,7 +240,7 @@ impl Kernel {
                 Behind::Listener(listener) => {
                     self.net.close_listener(listener, &mut self.rng);
                 }
-                Behind::Conn(_) | Behind::Nothing => {}
+                _ => {}
             }
         }
         self.binds.clear();
@@ -302,6 +309,9 @@ impl Kernel {
 
     /// One pending operation, any of them, is tried. False if it waits on.
     pub fn step(&mut self) -> bool {
+        if !self.channels.is_still() && self.rng.flip() {
+            self.step_relays();
+        }
         if self.pending.is_empty() {
             return false;
         }
@@ -312,6 +322,7 @@ impl Kernel {
     /// Every pending operation is tried once. True if one was answered.
     pub fn step_all(&mut self) -> bool {
         let before = self.completed;
+        self.step_relays();
         for index in (0..self.pending.len()).rev() {
             if index < self.pending.len() {
                 self.attempt(index);
@@ -397,6 +408,7 @@ impl Kernel {
                 note.local_fault |= is_local(errno.0);
                 // Its session ends: what comes of a connect for it counts for nothing.
                 let is_over = errno != Errno::ECANCELED && !errno.is_passing();
+                note.closing |= is_over && note.leaving;
                 if is_over && side == Side::Client {
                     self.seen.push(Seen::ClientLeft { session });
                 }

@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod conform;
+mod credits;
 pub mod driver;
 pub mod faults;
 pub mod faulty_io;

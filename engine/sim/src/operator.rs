@@ -1,5 +1,6 @@
 //! Control's part of the story: snapshots, health, loads, kills, statistics, an order to stop.
 
+mod handover;
 mod pools;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,8 +17,8 @@ use weir_proto::network::NetworkList;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
-    ProxyVersion, QueueSpec, RetrySpec, RouteSpec, Span, Spec, Strategy,
+    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyVersion, QueueSpec,
+    RouteSpec, Span, Spec, Strategy,
 };
 use weir_proto::stats::ShardStats;
 
@@ -26,7 +27,8 @@ use crate::kernel::Kernel;
 use crate::net::{Mode, of_ip};
 use crate::origins;
 use crate::rng::Rng;
-pub use pools::{LIFETIMES_MS, keepalive, limited, on_down, timeouts};
+use pools::headers;
+pub use pools::{LIFETIMES_MS, keepalive, limited, on_down, retries, retries_within_max, timeouts};
 
 /// What the ledger needs to know of an order that was sent.
 #[derive(Clone, Debug)]
@@ -63,6 +65,7 @@ pub struct Operator {
     stopped: bool,
     /// Control's ledger of the limits, for one shard.
     pub leases: Leases,
+    handover: handover::Handover,
 }
 
 pub fn name(text: &str) -> Name {
@@ -71,30 +74,6 @@ pub fn name(text: &str) -> Name {
 
 pub(crate) fn span(ms: usize) -> Span {
     Span::from_millis(ms as u64)
-}
-
-/// The headers that listeners want, if their clients send some.
-fn headers(swarm: &Swarm) -> ProxyInSpec {
-    if !swarm.headers.come {
-        return ProxyInSpec::default();
-    }
-    let from = vec!["192.0.2.0/24".parse().expect("a network")].into();
-    let timeout = swarm.headers.own_timeout.then(|| span(swarm.headers.within_ms));
-    ProxyInSpec { from, timeout }
-}
-
-/// How a pool tries again; often within a time that cuts its last retry short.
-pub fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
-    RetrySpec {
-        attempts: rng.pick(&[0, 1, 2, 3]),
-        within: span(rng.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
-    }
-}
-
-/// The longest time in milliseconds within which another backend may be tried.
-#[must_use]
-pub fn retries_within_max(swarm: &Swarm) -> usize {
-    (swarm.connect_ms * 3 / 2).max(6000)
 }
 
 impl Operator {
@@ -114,6 +93,7 @@ impl Operator {
             spares: Vec::new(),
             stopped: false,
             leases: Leases::new(1),
+            handover: handover::Handover::default(),
         };
         for pool in 0..swarm.pools {
             let pool_name = name(&format!("p{pool}"));
@@ -302,7 +282,7 @@ impl Operator {
                 self.spares.push(stats);
             }
             Report::Want { shard, edition, wants } => self.leases.hear(shard, edition, &wants),
-            _ => {}
+            other => self.hear_of_handover(&other),
         }
     }
 
@@ -323,10 +303,15 @@ impl Operator {
 
     /// Something that an operator, or control by itself, does now and then.
     pub fn step(&mut self, kernel: &mut Kernel) {
-        if self.rng.hits(kernel.swarm.kills) {
+        if kernel.swarm.handovers > 0 && self.rng.hits(kernel.swarm.handovers) {
+            return self.hand_over(kernel);
+        }
+        // Control refuses mutations meanwhile.
+        let is_busy = self.hands_over();
+        if !is_busy && self.rng.hits(kernel.swarm.kills) {
             return self.kill(kernel);
         }
-        if kernel.swarm.sheds > 0 && self.rng.hits(kernel.swarm.sheds) {
+        if !is_busy && kernel.swarm.sheds > 0 && self.rng.hits(kernel.swarm.sheds) {
             return self.shed(kernel);
         }
         if self.rng.hits(kernel.swarm.health_flips) {

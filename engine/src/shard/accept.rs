@@ -191,7 +191,7 @@ impl Sockets {
     }
 
     /// Sessions that may still come of accepts.
-    fn pending(&self) -> u32 {
+    pub(super) fn pending(&self) -> u32 {
         let armed: u32 = self.places.iter().flatten().map(|socket| socket.armed).sum();
         armed + u32::try_from(self.late.len()).unwrap_or(u32::MAX)
     }

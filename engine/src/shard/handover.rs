@@ -16,6 +16,7 @@ use weir_core::session::Holdings;
 use weir_proto::frame;
 use weir_proto::handover::HandoverMessage;
 
+use super::Shard;
 use crate::io::Io;
 
 pub(super) use giving::Giving;
@@ -29,6 +30,12 @@ enum Progress {
     Whole,
     /// The other end is gone, or has refused.
     Broken,
+}
+
+/// True if a message that was refused for that may be sent later: the other end has to take some
+/// before, or this host is short of something.
+fn may_go_later(errno: Errno) -> bool {
+    matches!(errno, Errno::EAGAIN | Errno::ETOOMANYREFS) || errno.is_local()
 }
 
 /// A message of the giver's without sessions, or one of the taker's.
@@ -46,7 +53,7 @@ fn decoded(bytes: &[u8]) -> Option<(HandoverMessage, &[u8])> {
 /// The next message in a channel, read into `bytes`; `None`: there is none for now.
 ///
 /// # Errors
-/// The other end is gone, or does not speak like a shard.
+/// The other end is gone, or says what no shard says.
 fn hear(
     io: &mut impl Io,
     channel: Leg,
@@ -76,6 +83,27 @@ const OF_A_SESSION: usize = 6;
 fn descriptors(io: &mut impl Io, holdings: &Holdings) -> Vec<Leg> {
     let pipes = holdings.pipes.iter().flatten();
     holdings.legs.into_iter().chain(pipes.flat_map(|pipe| io.pipe_ends(*pipe))).collect()
+}
+
+impl<I: Io> Shard<I> {
+    /// Sessions that have no slot and will want one: those that the taker has not acknowledged, and
+    /// those that have come and wait.
+    pub(super) fn on_their_way(&self) -> u32 {
+        let given = self.giving.as_ref().map_or(0, Giving::sessions);
+        let come = self.taking.iter().flatten().map(Taking::sessions).sum::<usize>();
+        u32::try_from(given + come).unwrap_or(u32::MAX)
+    }
+
+    /// True if sessions are handed over, or may be.
+    pub(super) fn hands_over(&self) -> bool {
+        self.giving.is_some() || self.taking.iter().any(Option::is_some)
+    }
+
+    /// The shard is to stop: nothing more goes or comes, and what has not left stays.
+    pub(super) fn stop_handing_over(&mut self) {
+        self.stop_giving();
+        self.taking.iter_mut().flatten().for_each(|taking| taking.stop(&mut self.io));
+    }
 }
 
 fn chunks(holdings: &Holdings) -> impl Iterator<Item = Chunk> + '_ {

@@ -1,7 +1,6 @@
 //! Orders from control, and reports back to it. Neither side ever waits for the other.
 
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,10 +52,12 @@ impl<I: Io> Shard<I> {
                 self.sockets.touch();
             }
             Order::Give { channel: Some(channel), most } => {
-                self.begin_to_give(Leg(channel.into_raw_fd()), most);
+                let channel = self.io.channel(channel);
+                self.begin_to_give(channel, most);
             }
             Order::Take { channel: Some(channel) } => {
-                self.begin_to_take(Leg(channel.into_raw_fd()));
+                let channel = self.io.channel(channel);
+                self.begin_to_take(channel);
             }
             Order::Give { channel: None, .. } | Order::Take { channel: None } => {
                 unreachable!("the mailbox brings the channel")
@@ -70,6 +71,7 @@ impl<I: Io> Shard<I> {
                 self.draining = true;
                 self.stopping = true;
                 self.shutdown_listeners();
+                self.stop_handing_over();
                 self.table.stop();
             }
         }

@@ -253,6 +253,10 @@ impl Io for Brittle {
         self.ring.resume_listener(listener)
     }
 
+    fn channel(&mut self, socket: OwnedFd) -> Leg {
+        self.ring.channel(socket)
+    }
+
     fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
         self.ring.give(channel, message, descriptors)
     }

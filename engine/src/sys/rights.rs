@@ -12,8 +12,7 @@ use rustix::net::{
     sockopt,
 };
 use weir_core::event::{Errno, Leg};
-
-use crate::io::DESCRIPTORS_MAX;
+use weir_proto::handover::DESCRIPTORS_MAX;
 
 /// Bytes of one message at most; a channel has room for several.
 pub(crate) const MESSAGE_MAX: usize = 256 * 1024;
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_is_not_read_is_full_and_nobody_waits() {
+    fn a_channel_that_is_not_read_is_full_and_does_not_wait() {
         let (here, _there) = channel().unwrap();
         let message = vec![0; 64 * 1024];
         let sent = (0..1_000).take_while(|_| give(leg(&here), &message, &[]).is_ok()).count();

@@ -88,6 +88,10 @@ impl Session {
             self.note_no_buffer(side);
             return Step::None;
         }
+        if self.is_leaving() {
+            enter(&mut self.flows[side as usize].source, Source::Idle);
+            return Step::None;
+        }
         self.relay_mut().watch_again_for_reset(side);
         let short = self.is_short(side);
         let waits = self.flows[side as usize].starved(short);

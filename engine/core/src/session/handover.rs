@@ -11,11 +11,11 @@
 use weir_proto::handover::{ClientStage, HandedPeer, HandedSession, HandedTerms};
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
 
-use crate::action::{Action, Actions};
+use crate::action::Actions;
 use crate::base::clock::Now;
-use crate::base::machine::leave;
+use crate::base::machine::{enter, leave};
 use crate::event::{Chunk, Leg, PipeId, Side};
-use crate::flow::{Flow, QUEUE_MAX};
+use crate::flow::{Flow, QUEUE_MAX, Source};
 use crate::generations::Generation;
 
 use super::{Attempt, Connect, Effects, Phase, Relay, Route, Session, Traffic};
@@ -51,6 +51,10 @@ impl Session {
                 // What was kept for another backend does not travel.
                 self.end_trial(out);
                 self.relay_mut().leaving = true;
+                // It waits for no buffer any more.
+                for flow in self.flows.iter_mut().filter(|it| it.source == Source::Starved) {
+                    enter(&mut flow.source, Source::Idle);
+                }
                 self.cancel_receives(out);
                 true
             }
@@ -150,6 +154,7 @@ impl Session {
             backend,
             born: self.born.version(),
             accepted_at: self.accepted_at.nanos,
+            looked_at: now.minus_millis(relay.last_look().1.age_ms(now)).nanos,
             moved_at: self.moved_at.nanos,
             flows: [self.flows[0].handed(), self.flows[1].handed()],
             peers,
@@ -206,16 +211,15 @@ impl Session {
 
     /// It has come to this shard: goes on with what it holds, and waits for the rest.
     pub(crate) fn arrive(&mut self, out: &mut Actions) -> Effects {
-        let effects = self.advance(out);
-        // One that was delivering has asked before how its peers stand.
-        if self.is_delivering() {
-            out.push(Action::InspectPeers { legs: self.legs.both(), closely: [false; 2] });
-        }
-        effects
+        // If both FINs can be passed on at once, its peers are looked at soon.
+        let are_over = self.flows.iter().all(|it| it.source == Source::Ended && !it.is_pending());
+        self.relay_mut().delivering |= are_over;
+        self.advance(out)
     }
 
     fn handed_peer(&self, side: Side, now: Now) -> HandedPeer {
         let (owed, takes_nothing_ms) = self.relay().standing(side, now);
-        HandedPeer { owed, takes_nothing_ms, blocked_ms: self.blocked_ms[side as usize] }
+        let taken_at = now.minus_millis(takes_nothing_ms).nanos;
+        HandedPeer { owed, taken_at, blocked_ms: self.blocked_ms[side as usize] }
     }
 }

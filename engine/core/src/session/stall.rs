@@ -32,7 +32,7 @@ pub struct Relay {
     looked_at: ShortStamp,
     pub(super) look_at: Now,
     /// Both FINs have been passed on; only what the peers have not acknowledged is waited for.
-    delivering: bool,
+    pub(super) delivering: bool,
     /// The kernel asks idle peers whether they are there.
     keepalive: bool,
     /// A side whose FIN has come is watched for a reset.
@@ -70,11 +70,10 @@ impl Relay {
 
     /// That of a session that another shard has handed over: nothing is watched for yet.
     pub(super) fn handed(handed: &HandedSession, now: Now) -> Relay {
-        let before = |ms: u32| now.minus_millis(ms).stamp();
         Relay {
             owed: handed.peers.map(|peer| peer.owed),
-            taken_at: handed.peers.map(|peer| before(peer.takes_nothing_ms)),
-            looked_at: now.short_stamp(),
+            taken_at: handed.peers.map(|peer| Now::from_nanos(peer.taken_at).stamp()),
+            looked_at: Now::from_nanos(handed.looked_at).short_stamp(),
             delivering: handed.delivering,
             keepalive: handed.keepalive,
             watched: handed.watched,

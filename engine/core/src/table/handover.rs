@@ -13,6 +13,7 @@ use crate::base::clock::Now;
 use crate::client_sources::SourceKey;
 use crate::event::{Leg, Side};
 use crate::generations::Generation;
+use crate::limits::WATCH_AFTER_MS;
 use crate::proxy_header::Told;
 use crate::session::{Connect, Holdings, Route, Session};
 use crate::slot::MemberIndex;
@@ -30,6 +31,12 @@ pub enum Parts {
 }
 
 impl Table {
+    /// True if there is no slot for one more session.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.sessions.is_full()
+    }
+
     /// How many slots have ever had a session.
     #[must_use]
     pub fn slots_used(&self) -> u32 {
@@ -53,7 +60,13 @@ impl Table {
 
     /// Has a session come to rest, to leave for another shard. False if it cannot leave now.
     pub fn begin_to_leave(&mut self, id: SessionId, out: &mut Actions) -> bool {
-        self.sessions.get_mut(id).is_some_and(|session| session.begin_to_leave(out))
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let starved = Side::ALL.map(|side| session.is_starved(side));
+        let leaves = session.begin_to_leave(out);
+        for side in Side::ALL.into_iter().filter(|side| leaves && starved[*side as usize]) {
+            self.starved_queue.remove(id.slot * 2 + side as u32);
+        }
+        leaves
     }
 
     /// A session that was to leave stays.
@@ -152,7 +165,7 @@ impl Table {
         let id = self.sessions.insert(session)?;
         self.generations.resumed(Generation::of(handed.born));
         self.view.session_opened(listener, pool);
-        self.view.carry_credits(listener, None);
+        self.view.session_resumed(listener, None);
         self.put_notes(id, handed.notes.as_deref(), now);
         if is_inspected {
             self.schedule(id, now);
@@ -189,11 +202,13 @@ impl Table {
         self.generations.resumed(Generation::of(handed.born));
         self.view.session_opened(listener, pool);
         self.view.session_assigned(backend);
-        self.view.carry_credits(listener, Some(backend));
+        self.view.session_resumed(listener, Some(backend));
         self.put_notes(id, handed.notes.as_deref(), now);
         let session = self.sessions.get_mut(id).expect("it has just come");
         let effects = session.arrive(out);
-        session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
+        let soon = session.is_delivering() || session.has_fin();
+        let look_ms = if soon { WATCH_AFTER_MS } else { self.tuning.quiescent_after_ms };
+        session.look_next(now.plus_millis(look_ms));
         self.look_by_lifetime(id, now);
         self.schedule(id, now);
         self.apply(id, effects, now, out);

@@ -6,6 +6,8 @@ mod caps;
 mod connect;
 #[path = "tests/fruitless.rs"]
 mod fruitless;
+#[path = "tests/handover.rs"]
+mod handover;
 #[path = "tests/inspect.rs"]
 mod inspect;
 #[path = "tests/lifetime.rs"]

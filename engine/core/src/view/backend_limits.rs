@@ -94,6 +94,13 @@ impl BackendLimits {
         both.into_iter().filter_map(|(limit, used)| Some((&mut limit.as_mut()?.lease, used)))
     }
 
+    /// A session has come from another shard; it has `used` of them now.
+    pub(super) fn session_resumed(&mut self, used: u32) {
+        if let Some(limit) = &mut self.sessions {
+            limit.lease.resume(used);
+        }
+    }
+
     /// True if another session may be given to it.
     fn has_room(&self, used: InUse) -> bool {
         let room =
@@ -126,13 +133,6 @@ impl BackendLimits {
             waits &= lease.room(used) > 0;
         }
         self.connect_rate.as_mut()?.settle(waits)
-    }
-
-    /// Sessions have come from another shard, with the credits that they use.
-    pub(super) fn carry(&mut self, used: InUse) {
-        for (lease, used) in self.counted(used) {
-            lease.carry(used);
-        }
     }
 
     pub(super) fn tell_again(&mut self) {

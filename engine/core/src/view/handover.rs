@@ -62,17 +62,6 @@ impl View {
         (self.place_of_listener(listener, pool), pool)
     }
 
-    /// A session has come to these: what it uses of their limits came with it.
-    pub fn carry_credits(&mut self, listener: ListenerSlot, backend: Option<BackendSlot>) {
-        let listener = &mut self.listeners[listener.index()];
-        let sessions = listener.sessions;
-        listener.lease.iter_mut().for_each(|lease| lease.carry(sessions));
-        let Some(backend) = backend else { return };
-        let backend = &mut self.backends[backend.index()];
-        let used = backend.in_use();
-        backend.limits.iter_mut().for_each(|limits| limits.carry(used));
-    }
-
     fn place_of_pool(&mut self, id: PoolId, terms: HandedTerms, prng: &mut Prng) -> PoolSlot {
         let is_its = |pool: &PoolView| pool.id == id && (pool.present || pool.sessions > 0);
         if let Some(slot) = self.pools.iter().position(is_its) {

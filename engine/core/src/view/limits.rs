@@ -9,7 +9,7 @@ use super::{ListenerView, View};
 use crate::base::clock::Now;
 use crate::lease::Lease;
 use crate::rate::RateLease;
-use crate::slot::ListenerSlot;
+use crate::slot::{BackendSlot, ListenerSlot};
 
 impl View {
     /// The leases of the listeners that are in the snapshot.
@@ -43,6 +43,20 @@ impl View {
             if let Some((given, held, wish)) = rate.take_news() {
                 wants.push(Want { of: Limited::Rate(id), given, held, wish });
             }
+        }
+    }
+
+    /// A session has come from another shard: what it uses of the limits it has.
+    pub fn session_resumed(&mut self, listener: ListenerSlot, backend: Option<BackendSlot>) {
+        let view = &mut self.listeners[listener.index()];
+        if let Some(lease) = &mut view.lease {
+            lease.resume(view.sessions);
+        }
+        let Some(backend) = backend else { return };
+        let view = &mut self.backends[backend.index()];
+        let used = view.sessions;
+        if let Some(limits) = &mut view.limits {
+            limits.session_resumed(used);
         }
     }
 

@@ -77,8 +77,8 @@ impl Ledger {
             let pool = table.view().pools()[session.route.pool.index()].id;
             let Some(known) = self.pools_age(pool) else { continue };
             let Some(most) = known.most else { continue };
-            let relays_since =
-                kernel.notes.get(&(id.slot, id.generation)).map_or(0, |it| it.relays);
+            let note = kernel.notes.get(&(id.slot, id.generation));
+            let relays_since = note.map_or(0, |it| it.relays.max(it.came_at));
             let cap = (session.accepted_at.nanos + most * MS).max(known.since + most / 10 * MS);
             let grace = (most / 10).min(10_000) * MS;
             let last = (cap + grace).max(relays_since) + u64::from(2 * TICK_MS) * MS;

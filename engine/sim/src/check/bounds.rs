@@ -25,7 +25,9 @@ impl Ledger {
         self.check_backends(table)?;
         self.check_rates()?;
         self.check_caps()?;
-        for listener in self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners) {
+        // While a session is on its way its place may be another one's.
+        let all = self.snapshot.iter().filter(|_| !self.hands_over);
+        for listener in all.flat_map(|snapshot| &snapshot.listeners) {
             let Some(most) = listener.max_sessions else { continue };
             let sessions = self.before.get(&listener.id).copied().unwrap_or(0);
             if sessions > most && before.get(&listener.id).is_none_or(|before| sessions > *before) {
@@ -56,7 +58,8 @@ impl Ledger {
         let rows = table.view().backends();
         let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
         let before: BTreeMap<BackendId, u32> = std::mem::replace(&mut self.loads_before, now);
-        for (_, backend) in self.snapshot.iter().flat_map(|snapshot| snapshot.backends()) {
+        let all = self.snapshot.iter().filter(|_| !self.hands_over);
+        for (_, backend) in all.flat_map(|snapshot| snapshot.backends()) {
             let Some(most) = backend.max_sessions else { continue };
             let sessions = self.loads_before.get(&backend.id).copied().unwrap_or(0);
             if sessions > most && sessions > before.get(&backend.id).copied().unwrap_or(0) {
@@ -91,7 +94,8 @@ impl Ledger {
     /// A session that should be closing.
     pub fn check_cuts(&mut self, table: &Table, before: u32) -> Result<(), String> {
         let cuts = std::mem::take(&mut self.cut);
-        if cuts.is_empty() || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
+        // One that has just come may have been on its way.
+        if cuts.is_empty() || self.has_renamed || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
             return Ok(());
         }
         for (id, session) in table.iter() {

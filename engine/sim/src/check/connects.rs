@@ -212,6 +212,20 @@ impl Ledger {
         }
     }
 
+    /// Each ejection was to be expected, sooner or later.
+    pub(super) fn ejections_in_time(&mut self, ejected: &[BackendId]) -> Result<(), String> {
+        for id in ejected {
+            let place = self.ejected.iter().position(|expected| expected == id);
+            match place {
+                Some(place) => drop(self.ejected.swap_remove(place)),
+                None if self.fuzzy => {}
+                None => return Err(format!("backend {id} is ejected for nothing")),
+            }
+            self.ejections_checked += 1;
+        }
+        Ok(())
+    }
+
     /// A connect has failed; `blames_none`: not by the backend's fault. True if it counts.
     fn failed(&mut self, id: BackendId, blames_none: bool) -> bool {
         self.counts.backends.entry(id).or_default().failures += 1;

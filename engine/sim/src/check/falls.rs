@@ -82,7 +82,9 @@ impl Ledger {
             let Some(out) = self.outs.now.get(&backend) else { continue };
             let note = kernel.notes.get(&(id.slot, id.generation));
             let note = note.ok_or_else(|| format!("the kernel knows nothing of {id:?}"))?;
-            if out.policy == OnDown::Kill && note.relays < out.since {
+            // One that was on its way when the backend fell lives on.
+            let since = note.relays.max(note.came_at);
+            if out.policy == OnDown::Kill && since < out.since {
                 return Err(format!(
                     "{id:?} goes on, {backend} is down since {out:?}: {session:?}"
                 ));
@@ -95,6 +97,9 @@ impl Ledger {
             for (conn, seen_at) in kernel.stuck(note) {
                 let Some(seen_at) = seen_at else { continue };
                 let stuck_ms = (kernel.running_ns() - seen_at.max(out.running)) / 1_000_000;
+                if note.came_at + most_ms * 1_000_000 > kernel.now {
+                    continue; // it has just been handed over
+                }
                 if kernel.net.conns[conn].side == Side::Backend && stuck_ms > most_ms {
                     return Err(format!(
                         "{backend} is down and has taken nothing for {stuck_ms} ms: {session:?}"

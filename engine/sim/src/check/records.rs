@@ -31,6 +31,8 @@ pub struct Records {
     /// Sessions that backends had and that are over: counted, and logged.
     left: u64,
     parted: u64,
+    /// Other names, since when.
+    names: BTreeMap<Key, (Key, u64)>,
 }
 
 /// The second opinion on one session's end.
@@ -58,6 +60,7 @@ impl Default for Records {
             dropped: BTreeSet::new(),
             left: 0,
             parted: 0,
+            names: BTreeMap::new(),
         }
     }
 }
@@ -113,10 +116,43 @@ impl Records {
         }
     }
 
+    /// A session has another name: what is logged from now on has that.
+    pub(super) fn renamed(&mut self, from: Key, to: Key, now: u64) {
+        self.names.insert(from, (to, now));
+        if let Some(standing) = self.standings.remove(&from) {
+            self.standings.insert(to, standing);
+        }
+        if self.dropped.remove(&from) {
+            self.dropped.insert(to);
+        }
+        let [from, to] = [from, to].map(|(slot, generation)| SessionKey { slot, generation });
+        if self.open.remove(&from) {
+            self.open.insert(to);
+        }
+    }
+
+    /// The name that a session has now which had this one in a record of that moment.
+    fn name_of(&self, key: SessionKey, at: u64) -> Result<SessionKey, String> {
+        let mut name = (key.slot, key.generation);
+        while let Some((to, since)) = self.names.get(&name) {
+            if at > *since && name == (key.slot, key.generation) {
+                return Err(format!(
+                    "{key:?} has been {to:?} since {since}, and is logged at {at}"
+                ));
+            }
+            name = *to;
+        }
+        Ok(SessionKey { slot: name.0, generation: name.1 })
+    }
+
     /// The last record of a session says who closed first, what was lost, and for how long each
     /// side has kept the other waiting.
-    fn blames(&mut self, end: &SessionEnd, session: &ListedSession) -> Result<(), String> {
-        let SessionKey { slot, generation } = session.key;
+    fn blames(
+        &mut self,
+        SessionKey { slot, generation }: SessionKey,
+        end: &SessionEnd,
+        session: &ListedSession,
+    ) -> Result<(), String> {
         let standing = self.standings.remove(&(slot, generation)).unwrap_or_default();
         let CloseReason { by, during, why } = end.reason;
         // A FIN that came while the session was ending already does not count.
@@ -157,28 +193,29 @@ impl Records {
     }
 
     fn record(&mut self, record: &SessionRecord) -> Result<(), String> {
-        let SessionRecord { event, session, connect_us, .. } = record;
+        let SessionRecord { event, session, connect_us, at_nanos } = record;
+        let key = self.name_of(session.key, *at_nanos)?;
         let wrong = |what: &str| Err(format!("{what}: {record:?}"));
         match event {
             SessionEvent::Open => {
-                let key = (session.key.slot, session.key.generation);
-                if !self.open.insert(session.key) && !self.dropped.contains(&key) {
+                let name = (key.slot, key.generation);
+                if !self.open.insert(key) && !self.dropped.contains(&name) {
                     return wrong("opened twice");
                 }
                 self.opened += 1;
             }
-            SessionEvent::Update if connect_us.is_some() && !self.open.contains(&session.key) => {
+            SessionEvent::Update if connect_us.is_some() && !self.open.contains(&key) => {
                 return wrong("it was not opened");
             }
             SessionEvent::Update => {}
             SessionEvent::Close(end) => {
                 self.closed[end.reason.index()] += 1;
-                self.blames(end, session)?;
+                self.blames(key, end, session)?;
                 let has_backend = connect_us.is_some();
                 self.parted += u64::from(has_backend);
                 // One that has none any more was opened, too.
-                let was_opened = self.open.remove(&session.key);
-                let was_dropped = self.dropped.remove(&(session.key.slot, session.key.generation));
+                let was_opened = self.open.remove(&key);
+                let was_dropped = self.dropped.remove(&(key.slot, key.generation));
                 if was_opened != (has_backend || was_dropped) {
                     return wrong("it was opened, or it was not");
                 }

@@ -30,6 +30,8 @@ pub(super) struct Buffers {
     in_answers: [u32; 2],
     /// Where the reserve begins.
     shared: u16,
+    /// Their bytes were read, to be given to another shard.
+    read: Vec<bool>,
 }
 
 const POISON: u8 = 0xdd;
@@ -48,6 +50,7 @@ impl Buffers {
             released: Vec::new(),
             in_answers: [0; 2],
             shared,
+            read: vec![false; entries],
         }
     }
 
@@ -89,6 +92,39 @@ impl Buffers {
         self.in_answers == [0; 2] && (free.shared + free.reserved) as usize == self.owners.len()
     }
 
+    /// The bytes of a chunk, which go to another shard.
+    ///
+    /// # Errors
+    /// It is no session's, or a send reads from it.
+    pub(super) fn read(&mut self, chunk: Chunk) -> Result<&[u8], String> {
+        let index = usize::from(chunk.buffer.0);
+        if self.owners.get(index) != Some(&Owner::Session) || self.sending[index] {
+            return Err(format!("{chunk:?} is read, and is not the session's"));
+        }
+        self.read[index] = true;
+        Ok(self.bytes(chunk))
+    }
+
+    /// True if its bytes were read since it was taken.
+    pub(super) fn was_read(&self, buffer: u16) -> bool {
+        self.read[usize::from(buffer)]
+    }
+
+    /// Another shard's bytes get a buffer; `offered`: also one of those that the kernel may take.
+    pub(super) fn fill(&mut self, bytes: &[u8], offered: bool) -> Option<BufferId> {
+        let place = self.released.iter().rposition(|buffer| *buffer < self.shared);
+        let buffer = match place {
+            Some(place) => self.released.swap_remove(place),
+            None if offered => self.offered[0].pop()?,
+            None => return None,
+        };
+        self.owners[usize::from(buffer)] = Owner::Session;
+        self.read[usize::from(buffer)] = false;
+        let start = usize::from(buffer) * self.size;
+        self.memory[start..start + bytes.len()].copy_from_slice(bytes);
+        Some(BufferId(buffer))
+    }
+
     /// Numbers of the buffers that sessions own, in order.
     pub(super) fn held(&self) -> Vec<u16> {
         let numbered = (0..).zip(&self.owners);
@@ -114,6 +150,7 @@ impl Buffers {
 
     /// The answer with this buffer has been taken by the shard.
     pub(super) fn answered(&mut self, buffer: BufferId) {
+        self.read[usize::from(buffer.0)] = false;
         self.owners[usize::from(buffer.0)] = Owner::Session;
         self.in_answers[usize::from(buffer.0 >= self.shared)] -= 1;
     }

@@ -14,11 +14,30 @@ pub(super) enum Behind {
     Conn(ConnId),
     /// Index into `Net::listening`.
     Listener(usize),
+    /// An end of a channel between shards.
+    Channel(usize),
+    /// An end of the pipe with these bytes.
+    PipeEnd {
+        object: usize,
+        writes: bool,
+    },
+}
+
+/// The owner of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Of those who hold this leg.
+    Own,
+    /// It was given away through this end of a channel; nothing is asked of it any more.
+    Given(usize),
+    /// It has come through this end of a channel, and the giver was not told so.
+    Come(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct LegSlot {
     behind: Behind,
+    holder: Holder,
     /// Operations that the shard has not heard of.
     inflight: u32,
     receiving: bool,
@@ -41,8 +60,15 @@ fn index(leg: Leg) -> usize {
 
 impl Legs {
     pub(super) fn open(&mut self, behind: Behind) -> Leg {
-        let place =
-            LegSlot { behind, inflight: 0, receiving: false, sending: false, nonblocking: false };
+        let holder = Holder::Own;
+        let place = LegSlot {
+            behind,
+            holder,
+            inflight: 0,
+            receiving: false,
+            sending: false,
+            nonblocking: false,
+        };
         let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         if free == self.places.len() {
             self.places.push(None);
@@ -51,8 +77,43 @@ impl Legs {
         Leg(i32::try_from(free).expect("legs are bounded") + FIRST)
     }
 
+    /// Sockets for clients and backends, and those that listen.
     pub(super) fn count(&self) -> usize {
-        self.places.iter().flatten().count()
+        let is_other =
+            |it: &&LegSlot| matches!(it.behind, Behind::Channel(_) | Behind::PipeEnd { .. });
+        self.places.iter().flatten().filter(|it| !is_other(it)).count()
+    }
+
+    pub(super) fn holder(&self, leg: Leg) -> Option<Holder> {
+        self.places.get(index(leg)).copied().flatten().map(|place| place.holder)
+    }
+
+    pub(super) fn set_holder(&mut self, leg: Leg, holder: Holder) {
+        if let Some(place) = self.place(leg) {
+            place.holder = holder;
+        }
+    }
+
+    /// Those that were given away, or have come, through a channel are ordinary ones again.
+    pub(super) fn own(&mut self, of: Holder) {
+        self.places.iter_mut().flatten().filter(|it| it.holder == of).for_each(|place| {
+            place.holder = Holder::Own;
+        });
+    }
+
+    /// True if some leg is held so.
+    pub(super) fn has(&self, holder: Holder) -> bool {
+        self.places.iter().flatten().any(|it| it.holder == holder)
+    }
+
+    /// How many legs have this behind them, and how many of these may be used.
+    pub(super) fn holders(&self, behind: Behind) -> (usize, usize) {
+        let its = || self.places.iter().flatten().filter(|it| it.behind == behind);
+        (its().count(), its().filter(|it| it.holder == Holder::Own).count())
+    }
+
+    pub(super) fn inflight(&self, leg: Leg) -> u32 {
+        self.places.get(index(leg)).copied().flatten().map_or(0, |place| place.inflight)
     }
 
     fn place(&mut self, leg: Leg) -> Option<&mut LegSlot> {
@@ -147,7 +208,7 @@ impl Legs {
     pub(super) fn listeners(&self) -> impl Iterator<Item = usize> {
         self.places.iter().flatten().filter_map(|place| match place.behind {
             Behind::Listener(listener) => Some(listener),
-            Behind::Nothing | Behind::Conn(_) => None,
+            _ => None,
         })
     }
 

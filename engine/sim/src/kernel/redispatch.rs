@@ -10,7 +10,8 @@ impl Kernel {
     /// True if this is a backend's connection whose session goes on.
     pub(super) fn is_dropped(&self, id: ConnId) -> bool {
         let conn = &self.net.conns[id];
-        let client = conn.partner.map(|client| &self.net.conns[client]);
+        let client = conn.partner.filter(|client| !self.is_closed_late(*client));
+        let client = client.map(|client| &self.net.conns[client]);
         // A script's legs are sessions of their own.
         let goes_on =
             client.is_some_and(|client| client.session == conn.session && !client.weir_closed);

@@ -1,8 +1,7 @@
 //! What the shard does to the kernel, and the rules that it must keep while it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::RawFd;
 
 use weir_core::action::How;
 use weir_core::event::{BufferId, Chunk, Errno, Leg, Receive, Side};
@@ -35,6 +34,10 @@ impl Kernel {
         }
         let Token::Session { id, side, .. } = token else { return };
         let session = key(id);
+        if let Some(leg) = leg_of(op) {
+            self.check_use(leg);
+            self.meet(session, leg);
+        }
         let note = self.notes.entry(session).or_default();
         note.inflight += 1;
         if note.inflight > OPERATIONS_PER_SESSION_MAX {
@@ -54,10 +57,11 @@ impl Kernel {
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
                 self.seen.push(Seen::CancelsConnect { session });
             }
-            // Among answers only a session that ends takes back; a parked one is told after the
-            // turn.
+            // Among answers only a session that ends takes back, or one that leaves and has nothing
+            // else under way there; a parked one is told after the turn.
             Op::Cancel(target) => {
-                note.closing |= self.taking;
+                let ends = self.taking && !(note.leaving && self.is_alone(target));
+                self.notes.entry(session).or_default().closing |= ends;
                 self.check_cancel(target);
             }
             Op::Receive { leg, .. } | Op::Send { leg, .. } => {
@@ -65,25 +69,42 @@ impl Kernel {
                     self.seen.push(Seen::Receives { session, side });
                     self.check_reserved(session, side, how);
                 }
-                if let Some(conn) = self.legs.conn(leg) {
-                    let wants = match side {
-                        Side::Client => self.swarm.headers.come,
-                        Side::Backend => self.swarm.headers.go && matches!(op, Op::Send { .. }),
-                    };
-                    if wants && self.net.conns[conn].header.is_none() {
-                        return self.fail(format!("{session:?} relays on {leg:?} before a header"));
-                    }
-                    if self.net.conns[conn].up.wakes_at > 1 {
-                        return self.fail(format!("{leg:?} relays, and waits for many bytes"));
-                    }
-                    if self.net.conns[conn].is_itself {
-                        return self.fail(format!("{session:?} talks to its own socket"));
-                    }
-                    self.bind(session, side, conn);
-                }
+                self.check_relay((session, side), leg, matches!(op, Op::Send { .. }));
             }
             Op::Accept(_) | Op::Bell => {}
         }
+    }
+
+    /// A session receives or sends on this leg.
+    fn check_relay(&mut self, (session, side): (Key, Side), leg: Leg, sends: bool) {
+        let Some(conn) = self.legs.conn(leg) else { return };
+        let wants = match side {
+            Side::Client => self.swarm.headers.come,
+            Side::Backend => self.swarm.headers.go && sends,
+        };
+        if wants && self.net.conns[conn].header.is_none() {
+            return self.fail(format!("{session:?} relays on {leg:?} before a header"));
+        }
+        if self.net.conns[conn].up.wakes_at > 1 {
+            return self.fail(format!("{leg:?} relays, and waits for many bytes"));
+        }
+        if self.net.conns[conn].is_itself {
+            return self.fail(format!("{session:?} talks to its own socket"));
+        }
+        self.bind(session, side, conn);
+    }
+
+    /// True if this receive is the only operation of its session on its side.
+    fn is_alone(&self, receive: Token) -> bool {
+        let Token::Session { id, side, kind: Kind::Receive } = receive else { return false };
+        let answers = self.answers.iter().map(|answer| &answer.asked);
+        let all = self.queue.iter().chain(&self.pending).chain(answers);
+        let is_its = |asked: &&OpState| match asked.token {
+            Token::Session { id: of, side: on, .. } => (of, on) == (id, side),
+            _ => false,
+        };
+        let numbers: BTreeSet<u64> = all.filter(is_its).map(|asked| asked.number).collect();
+        numbers.len() == 1
     }
 
     /// The reserve is for what the other side takes at once.
@@ -175,6 +196,7 @@ impl Kernel {
 
     /// What a send there would take at once.
     pub(crate) fn room(&mut self, leg: Leg) -> u32 {
+        self.check_use(leg);
         let Some(id) = self.legs.conn(leg) else {
             self.fail(format!("{leg:?} is asked for its room, and is not connected"));
             return 0;
@@ -246,6 +268,7 @@ impl Kernel {
         let Some(id) = self.legs.conn(leg) else {
             return self.fail(format!("a FIN on {leg:?}, which is not connected"));
         };
+        self.check_use(leg);
         self.note("finish (conn)", [id, 0]);
         if self.legs.is_sending(leg) {
             return self.fail(format!("a FIN on {leg:?} under a send"));
@@ -263,8 +286,10 @@ impl Kernel {
             && conn.given == 0
             && let Some(session) = conn.session
         {
-            let now = self.now;
-            self.notes.entry(session).or_default().moved_at = now;
+            // With one that comes from another shard it may come late.
+            let (now, comes) = (self.now, self.is_unnamed(id));
+            let note = self.notes.entry(session).or_default();
+            note.moved_at = if comes { note.moved_at } else { now };
         }
     }
 
@@ -272,6 +297,7 @@ impl Kernel {
         if self.dead {
             return;
         }
+        self.check_use(leg);
         let behind = match self.legs.close(leg) {
             Ok(behind) => behind,
             Err(what) => return self.fail(what),
@@ -282,6 +308,7 @@ impl Kernel {
                 return self.fail("a listener is closed before it is shut down");
             }
             Behind::Nothing | Behind::Listener(_) => return self.unbind(leg),
+            other => return self.fail(format!("{other:?} is closed as a socket")),
         };
         self.unbind(leg);
         self.note(if how == How::Fin { "close (conn)" } else { "abort (conn)" }, [id, 0]);
@@ -296,6 +323,13 @@ impl Kernel {
         } else {
             self.see_lost(id)
         }
+        if !self.closes_late(id, how) {
+            self.closed(id, how);
+        }
+    }
+
+    /// Nobody has the connection any more.
+    pub(super) fn closed(&mut self, id: ConnId, how: How) {
         let conn = &mut self.net.conns[id];
         match how {
             How::Reset => conn.weir_abort(&mut self.rng),
@@ -401,85 +435,5 @@ impl Kernel {
         let killed = |a| self.killed.contains(&a) || self.falls.may_kill(a);
         let ordered = self.stopping || note.address.is_some_and(killed);
         by_peer || ordered || note.local_fault
-    }
-
-    pub(crate) fn listen(&mut self, socket: RawFd) -> Result<Leg, Errno> {
-        let Some(address) = self.bound.remove(&socket) else { return Err(Errno::EINVAL) };
-        let listener = self.net.listen(address);
-        self.note("listens (port)", [usize::from(address.port()), 0]);
-        Ok(self.legs.open(Behind::Listener(listener)))
-    }
-
-    /// Where the shard listens, by which sockets, those included that are paused.
-    #[must_use]
-    pub fn listens_at(&self) -> BTreeMap<SocketAddr, BTreeSet<usize>> {
-        let mut at: BTreeMap<SocketAddr, BTreeSet<usize>> = BTreeMap::new();
-        for listener in self.legs.listeners() {
-            if !self.net.listening[listener].is_used() {
-                continue;
-            }
-            at.entry(self.net.listening[listener].address).or_default().insert(listener);
-        }
-        at
-    }
-
-    pub(super) fn listens_on(&self, leg: Leg) -> Option<SocketAddr> {
-        match self.legs.behind(leg) {
-            Some(Behind::Listener(listener)) => Some(self.net.listening[listener].address),
-            _ => None,
-        }
-    }
-
-    /// True if this leg listens and has not been shut down.
-    pub(super) fn is_open(&self, leg: Leg) -> bool {
-        match self.legs.behind(leg) {
-            Some(Behind::Listener(listener)) => self.net.listening[listener].open,
-            _ => false,
-        }
-    }
-
-    pub(crate) fn shutdown_listener(&mut self, leg: Leg) {
-        if self.dead {
-            return;
-        }
-        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
-            return self.fail(format!("{leg:?} is shut down, but it does not listen"));
-        };
-        self.note("fenced (listener)", [listener, 0]);
-        self.net.close_listener(listener, &mut self.rng);
-    }
-
-    /// As [`Kernel::shutdown_listener`], but the socket keeps its address.
-    pub(crate) fn pause_listener(&mut self, leg: Leg) {
-        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
-            return self.fail(format!("{leg:?} is paused, but it does not listen"));
-        };
-        self.note("pauses (listener)", [listener, 0]);
-        self.net.close_listener(listener, &mut self.rng);
-        self.net.listening[listener].paused = true;
-        // Accepts that wait are answered now, whether it listens again or not.
-        let mut at = 0;
-        while at < self.pending.len() {
-            let waits = matches!(self.pending[at].op, Op::Accept(on) if on == leg);
-            if !(waits && self.attempt(at)) {
-                at += 1;
-            }
-        }
-    }
-
-    pub(crate) fn resume_listener(&mut self, leg: Leg) {
-        match self.legs.behind(leg) {
-            Some(Behind::Listener(listener)) if self.net.listening[listener].paused => {
-                self.note("resumes (listener)", [listener, 0]);
-                self.net.listen_again(listener);
-            }
-            _ => self.fail(format!("{leg:?} listens again, but it is not paused")),
-        }
-    }
-
-    /// Where listeners are paused.
-    pub fn paused_at(&self) -> BTreeSet<SocketAddr> {
-        let paused = self.legs.listeners().map(|listener| &self.net.listening[listener]);
-        paused.filter(|it| it.paused).map(|it| it.address).collect()
     }
 }

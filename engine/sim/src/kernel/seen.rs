@@ -87,6 +87,11 @@ pub enum Seen {
         address: SocketAddr,
         count: usize,
     },
+    /// A session was handed over, and has another name.
+    Renamed {
+        from: Key,
+        to: Key,
+    },
     /// The shard hears of a side's FIN.
     Ended {
         session: Key,

@@ -38,6 +38,11 @@ impl Binds {
         self.0.get(&leg.0).filter(|it| it.state != BoundState::Refused).map(|it| it.source)
     }
 
+    /// The leg is gone, and its connection goes on elsewhere.
+    pub(super) fn forget(&mut self, leg: Leg) {
+        self.0.remove(&leg.0);
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -20,6 +20,7 @@ impl Kernel {
             self.fail(format!("{leg:?} is looked at, and is not connected"));
             return PeerProgress::default();
         };
+        self.check_use(leg);
         self.learn_look(id);
         let conn = &self.net.conns[id];
         let unacked = u32::try_from(conn.unacked()).expect("windows are small");
@@ -50,6 +51,7 @@ impl Kernel {
         let Some(id) = self.legs.conn(leg) else {
             return self.fail(format!("keepalive on {leg:?}, which is not connected"));
         };
+        self.check_use(leg);
         let Keepalive { idle_s, interval_s, count } = keepalive;
         let seconds = u64::from(idle_s) + u64::from(interval_s) * u64::from(count);
         self.net.conns[id].believes_ns = Some(seconds * 1000 * MS);
@@ -57,6 +59,7 @@ impl Kernel {
 
     pub(crate) fn error(&mut self, leg: Leg) -> Option<Errno> {
         let id = self.legs.conn(leg)?;
+        self.check_use(leg);
         self.note("error asked for (conn)", [id, 0]);
         self.net.conns[id].weir_error.take()
     }

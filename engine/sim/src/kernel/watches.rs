@@ -22,11 +22,14 @@ enum On {
     Conn(ConnId),
     /// Index into `Net::listening`.
     Listener(usize),
+    /// An end of a channel.
+    Channel(usize),
 }
 
-/// One watched connection or listener.
+/// One watched leg.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
+    leg: Leg,
     on: On,
     token: Token,
     interest: Interest,
@@ -37,8 +40,13 @@ impl Kernel {
         let on = match self.legs.behind(leg) {
             Some(Behind::Conn(conn)) => On::Conn(conn),
             Some(Behind::Listener(listener)) => On::Listener(listener),
+            Some(Behind::Channel(end)) => On::Channel(end),
             _ => return self.fail(format!("a watch on {leg:?}, which is not connected")),
         };
+        self.check_use(leg);
+        if let Token::Session { id, .. } = token {
+            self.meet(key(id), leg);
+        }
         if let Token::Session { id, side: Side::Client, .. } = token
             && interest.readable
             && !self.swarm.routes
@@ -47,8 +55,8 @@ impl Kernel {
         {
             return self.fail(format!("{id:?} is told of a FIN before it has a backend"));
         }
-        self.watches.retain(|watch| watch.on != on);
-        self.watches.push(Watch { on, token, interest });
+        self.watches.retain(|watch| (watch.leg, watch.on) != (leg, on));
+        self.watches.push(Watch { leg, on, token, interest });
     }
 
     /// True if its header has not crossed.
@@ -91,6 +99,16 @@ impl Kernel {
         }
     }
 
+    /// A leg whose connection goes on elsewhere is watched no more; what there is to tell may have
+    /// been handed out.
+    pub(super) fn let_go_of_watch(&mut self, leg: Leg, conn: ConnId) {
+        let (its, flip) = ((leg, On::Conn(conn)), self.rng.flip());
+        let is_told = |it: &Watch| self.ready(it).is_some() && flip;
+        let told: Vec<bool> = self.watches.iter().map(is_told).collect();
+        let mut told = told.into_iter();
+        self.watches.retain(|it| told.next() == Some(true) || (it.leg, it.on) != its);
+    }
+
     /// True if both ends of a leg have sent their FIN.
     pub(crate) fn is_over(&self, leg: Leg) -> bool {
         let conn = self.legs.conn(leg).map(|conn| &self.net.conns[conn]);
@@ -105,7 +123,8 @@ impl Kernel {
     /// What the shard is waiting for on a leg: an answer to a receive, to a send, news.
     pub(crate) fn waits_on(&self, leg: Leg) -> (bool, bool, Option<Interest>) {
         let conn = self.legs.conn(leg);
-        let watch = self.watches.iter().find(|watch| conn.map(On::Conn) == Some(watch.on));
+        let is_its = |it: &&Watch| it.leg == leg && conn.map(On::Conn) == Some(it.on);
+        let watch = self.watches.iter().find(is_its);
         let interest = watch.map(|watch| watch.interest);
         (self.legs.is_receiving(leg), self.legs.is_sending(leg), interest)
     }
@@ -127,10 +146,11 @@ impl Kernel {
         let Watch { on, token, .. } = self.watches.swap_remove(index);
         let conn = match on {
             On::Conn(conn) => conn,
-            On::Listener(listener) => listener,
+            On::Listener(other) | On::Channel(other) => other,
         };
-        if let Token::Session { id, side: Side::Client, .. } = token
+        if let (Token::Session { id, side: Side::Client, .. }, On::Conn(_)) = (token, on)
             && self.net.conns[conn].weir_reset
+            && self.net.conns[conn].session.is_none_or(|it| it == key(id))
         {
             self.seen.push(Seen::ClientLeft { session: key(id) });
         }
@@ -161,6 +181,10 @@ impl Kernel {
     fn ready(&self, watch: &Watch) -> Option<Ready> {
         let conn = match watch.on {
             On::Conn(conn) => &self.net.conns[conn],
+            On::Channel(end) => {
+                let ready = Ready { readable: true, ..Ready::default() };
+                return self.has_news(end).then_some(ready);
+            }
             On::Listener(listener) => {
                 let listening = &self.net.listening[listener];
                 let waits = !listening.open || !listening.queue.is_empty();

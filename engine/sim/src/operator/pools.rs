@@ -1,6 +1,6 @@
 //! Settings of the pools of a world.
 
-use weir_proto::spec::{BackendSpec, KeepaliveSpec, OnDown, TimeoutSpec};
+use weir_proto::spec::{BackendSpec, KeepaliveSpec, OnDown, ProxyInSpec, RetrySpec, TimeoutSpec};
 
 use super::span;
 use crate::faults::{Rooms, Swarm};
@@ -37,4 +37,28 @@ pub fn on_down(swarm: &Swarm, rng: &mut Rng) -> OnDown {
 /// Idle peers that are gone are given up after 4 s, others after 3.
 pub fn keepalive() -> KeepaliveSpec {
     KeepaliveSpec { idle: span(1000), interval: span(1000), count: 3 }
+}
+
+/// The headers that listeners want, if their clients send some.
+pub(super) fn headers(swarm: &Swarm) -> ProxyInSpec {
+    if !swarm.headers.come {
+        return ProxyInSpec::default();
+    }
+    let from = vec!["192.0.2.0/24".parse().expect("a network")].into();
+    let timeout = swarm.headers.own_timeout.then(|| span(swarm.headers.within_ms));
+    ProxyInSpec { from, timeout }
+}
+
+/// How a pool tries again; often within a time that cuts its last retry short.
+pub fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
+    RetrySpec {
+        attempts: rng.pick(&[0, 1, 2, 3]),
+        within: span(rng.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
+    }
+}
+
+/// The longest time in milliseconds within which another backend may be tried.
+#[must_use]
+pub fn retries_within_max(swarm: &Swarm) -> usize {
+    (swarm.connect_ms * 3 / 2).max(6000)
 }

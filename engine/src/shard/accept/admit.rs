@@ -72,7 +72,8 @@ impl<I: Io> Shard<I> {
     /// Accepts that are asked for may all succeed: where fewer than twice as many sessions fit,
     /// each client is taken by itself, until there is room again.
     fn judge_room(&mut self, pending_max: u32) {
-        let left = self.setup.sessions_max.saturating_sub(self.table.len());
+        let taken = self.table.len() + self.on_their_way();
+        let left = self.setup.sessions_max.saturating_sub(taken);
         let enough = if self.sockets.scarce { 3 } else { 2 };
         self.sockets.scarce = left < pending_max.saturating_mul(enough);
     }
@@ -84,7 +85,7 @@ impl<I: Io> Shard<I> {
 
     /// How many more sessions fit into the shard.
     fn room(&self) -> u32 {
-        let taken = self.table.len() + self.sockets.pending();
+        let taken = self.table.len() + self.sockets.pending() + self.on_their_way();
         self.setup.sessions_max.saturating_sub(taken)
     }
 

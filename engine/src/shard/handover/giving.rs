@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 
 use weir_core::action::How;
-use weir_core::event::{Errno, Leg};
+use weir_core::base::clock::Now;
+use weir_core::event::{Interest, Leg};
 use weir_core::limits::SCANNED_PER_TURN_MAX;
 use weir_core::session::Holdings;
 use weir_core::table::{Parts, SessionId};
-use weir_proto::handover::{HandedClient, HandedSession, HandoverMessage};
+use weir_proto::handover::{DESCRIPTORS_MAX, HandedClient, HandedSession, HandoverMessage};
 use weir_proto::order::Report;
 
-use super::{OF_A_SESSION, Progress, chunks, descriptors, encoded, hear};
-use crate::io::{DESCRIPTORS_MAX, Io, Token};
+use super::{OF_A_SESSION, Progress, chunks, descriptors, encoded, hear, may_go_later};
+use crate::io::{Io, Token};
 use crate::shard::Shard;
 
 /// Sessions that come to rest at a time: as many as fit into a message.
@@ -23,6 +24,9 @@ const GIVEN_MAX: usize = 2;
 const BATCH_BYTES: usize = 64 * 1024;
 /// How soon sessions that cannot leave yet (they connect, say) are looked at again.
 const AGAIN_MS: u32 = 5;
+/// Sessions that have begun to leave and cannot, because the taker takes none or something of them
+/// is under way, go on after that time, and try again later.
+const STILL_MS: u32 = 100;
 
 /// Sessions that the taker has not acknowledged, and the message that tells of them.
 struct HandoverBatch {
@@ -46,6 +50,8 @@ pub(in crate::shard) struct Giving {
     /// How many more are to leave; `None`: all, however long it takes.
     left: Option<u32>,
     leaving: Vec<SessionId>,
+    /// Since when none of them has left.
+    still_since: Option<Now>,
     /// The channel had no room for it.
     unsent: Option<HandoverBatch>,
     given: VecDeque<HandoverBatch>,
@@ -53,6 +59,14 @@ pub(in crate::shard) struct Giving {
     /// Those that the taker has.
     taken: u64,
     is_watched: bool,
+}
+
+impl Giving {
+    /// Those that the taker has not acknowledged.
+    pub(super) fn sessions(&self) -> usize {
+        let batches = self.given.iter().chain(&self.unsent);
+        batches.map(|batch| batch.sessions.len() + batch.clients.len()).sum()
+    }
 }
 
 impl<I: Io> Shard<I> {
@@ -67,6 +81,7 @@ impl<I: Io> Shard<I> {
             next_slot: 0,
             left: most,
             leaving: Vec::new(),
+            still_since: None,
             unsent: None,
             given: VecDeque::new(),
             number: 0,
@@ -76,7 +91,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// When a shard that gives its sessions away looks at them again.
-    pub(in crate::shard) fn gives_again_at(&self) -> Option<weir_core::base::clock::Now> {
+    pub(in crate::shard) fn gives_again_at(&self) -> Option<Now> {
         self.giving.as_ref().map(|_| self.now.plus_millis(AGAIN_MS))
     }
 
@@ -95,23 +110,39 @@ impl<I: Io> Shard<I> {
             other => other,
         };
         match progress {
-            Progress::GoesOn => {
-                if !std::mem::replace(&mut giving.is_watched, true) {
-                    let interest = weir_core::event::Interest { readable: true, writable: false };
-                    let token = Token::Channel { channel: super::taking::GIVER };
-                    self.io.watch(token, giving.channel, interest);
-                }
-                self.giving = Some(giving);
-            }
+            Progress::GoesOn => self.go_on_giving(giving),
             Progress::Whole => {
-                let _ = self.io.give(giving.channel, &encoded(&HandoverMessage::End), &[]);
-                self.end_giving(&giving, true);
+                match self.io.give(giving.channel, &encoded(&HandoverMessage::End), &[]) {
+                    Err(errno) if may_go_later(errno) => self.go_on_giving(giving),
+                    _ => self.end_giving(&giving, true),
+                }
             }
             Progress::Broken => {
+                // It may have acknowledged some before it has gone.
+                self.hear_taker(&mut giving);
                 self.take_back(&mut giving);
                 self.end_giving(&giving, false);
             }
         }
+    }
+
+    fn go_on_giving(&mut self, mut giving: Giving) {
+        if !std::mem::replace(&mut giving.is_watched, true) {
+            let interest = Interest { readable: true, writable: false };
+            let token = Token::Channel { channel: super::taking::GIVER };
+            self.io.watch(token, giving.channel, interest);
+        }
+        self.giving = Some(giving);
+    }
+
+    /// A session that has not left stays; for those that have, the taker's word is waited for.
+    pub(super) fn stop_giving(&mut self) {
+        let Some(mut giving) = self.giving.take() else { return };
+        giving.left = Some(0);
+        let given = std::mem::take(&mut giving.given);
+        self.take_back(&mut giving);
+        giving.given = given;
+        self.giving = Some(giving);
     }
 
     fn end_giving(&mut self, giving: &Giving, is_whole: bool) {
@@ -128,13 +159,14 @@ impl<I: Io> Shard<I> {
                 Ok(None) => break Progress::GoesOn,
                 Ok(Some(HandoverMessage::Taken { number })) => {
                     giving.is_watched = false;
-                    let Some(batch) = giving.given.pop_front().filter(|it| it.number == number)
-                    else {
+                    if giving.given.front().is_none_or(|it| it.number != number) {
                         break Progress::Broken;
-                    };
+                    }
+                    let batch = giving.given.pop_front().expect("it is there");
                     giving.taken += batch.len();
                     batch.sessions.iter().for_each(|(_, holdings)| self.forget(holdings));
                     batch.clients.iter().for_each(|(_, leg)| self.io.let_go(*leg));
+                    self.sockets.touch(); // its slots are free
                 }
                 Ok(Some(_)) | Err(()) => break Progress::Broken,
             }
@@ -161,12 +193,14 @@ impl<I: Io> Shard<I> {
         let has_room = giving.unsent.is_none() && giving.given.len() < GIVEN_MAX;
         if has_room {
             self.quiesce_some(giving);
-            if let Some(batch) = self.pack(giving)
-                && !self.send(giving, batch)
-            {
-                return Progress::Broken;
+            if let Some(batch) = self.pack(giving) {
+                giving.still_since = None;
+                if !self.send(giving, batch) {
+                    return Progress::Broken;
+                }
             }
         }
+        self.let_still_go_on(giving);
         let is_under_way = !giving.given.is_empty() || giving.unsent.is_some();
         let is_done = !is_under_way
             && match giving.left {
@@ -184,8 +218,11 @@ impl<I: Io> Shard<I> {
             && giving.left != Some(0)
             && let Some(id) = self.table.next_session(&mut giving.next_slot, &mut scan)
         {
+            let session = self.table.session(id).expect("it is there");
+            // Where the listeners stay, those that no backend has stay with them.
+            let may_go = giving.left.is_none() || session.is_relaying();
             let is_new = !giving.leaving.contains(&id);
-            if is_new && self.table.begin_to_leave(id, &mut self.actions) {
+            if is_new && may_go && self.table.begin_to_leave(id, &mut self.actions) {
                 giving.leaving.push(id);
                 giving.left = giving.left.map(|left| left - 1);
                 self.perform(id);
@@ -194,6 +231,28 @@ impl<I: Io> Shard<I> {
         // All that could leave have begun to, or there is no more room for now.
         if giving.leaving.len() < LEAVING_MAX {
             giving.left = giving.left.map(|_| 0);
+        }
+    }
+
+    /// No session stands still for long because others do not leave.
+    fn let_still_go_on(&mut self, giving: &mut Giving) {
+        if giving.leaving.is_empty() {
+            giving.still_since = None;
+            return;
+        }
+        let since = *giving.still_since.get_or_insert(self.now);
+        if self.now < since.plus_millis(STILL_MS) {
+            return;
+        }
+        let count = u32::try_from(giving.leaving.len()).unwrap_or(u32::MAX);
+        giving.left = giving.left.map(|left| left.saturating_add(count));
+        self.let_stay(giving);
+    }
+
+    fn let_stay(&mut self, giving: &mut Giving) {
+        for id in giving.leaving.drain(..) {
+            self.table.stay(id, self.now, &mut self.actions);
+            self.perform(id);
         }
     }
 
@@ -224,6 +283,7 @@ impl<I: Io> Shard<I> {
             return None;
         }
         legs.extend(clients.iter().map(|(_, leg)| *leg));
+        self.sockets.touch(); // there is room under the limits
         giving.number += 1;
         let number = giving.number;
         let mut message = encoded(&HandoverMessage::Sessions {
@@ -245,23 +305,23 @@ impl<I: Io> Shard<I> {
             Err(errno) => {
                 giving.unsent = Some(batch);
                 // Its acknowledgements, which come, make room.
-                matches!(errno, Errno::EAGAIN | Errno::ETOOMANYREFS)
+                may_go_later(errno)
             }
         }
     }
 
     /// The taker is gone: what it has not acknowledged is this shard's as before.
     fn take_back(&mut self, giving: &mut Giving) {
-        for id in giving.leaving.drain(..) {
-            self.table.stay(id, self.now, &mut self.actions);
-            self.perform(id);
-        }
+        self.let_stay(giving);
         for batch in giving.given.drain(..).chain(giving.unsent.take()) {
             self.put_back(batch);
         }
+        if self.stopping {
+            self.table.stop();
+        }
     }
 
-    /// No client was let in since the sessions were taken apart: there is room for them.
+    /// The slots of the sessions were kept for them.
     fn put_back(&mut self, batch: HandoverBatch) {
         for (handed, holdings) in batch.sessions {
             match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
@@ -269,6 +329,8 @@ impl<I: Io> Shard<I> {
                 None => {
                     holdings.legs.into_iter().for_each(|leg| self.io.close(leg, How::Reset));
                     chunks(&holdings).for_each(|chunk| self.io.release(chunk.buffer));
+                    let pipes = holdings.pipes.into_iter().flatten();
+                    pipes.for_each(|pipe| self.io.return_pipe(pipe, false));
                 }
             }
         }

@@ -10,7 +10,7 @@ use weir_core::table::SessionId;
 use weir_proto::handover::{HandedClient, HandedSession, HandoverMessage};
 use weir_proto::order::Report;
 
-use super::{Progress, encoded, hear};
+use super::{Giving, Progress, encoded, hear, may_go_later};
 use crate::io::{Io, Token};
 use crate::shard::Shard;
 
@@ -25,6 +25,15 @@ enum Arrived {
     Client { handed: HandedClient, leg: Leg },
 }
 
+impl Arrived {
+    fn into_legs(self) -> Vec<Leg> {
+        match self {
+            Arrived::Session { legs, .. } => legs,
+            Arrived::Client { leg, .. } => vec![leg],
+        }
+    }
+}
+
 /// A channel that sessions come from.
 pub(in crate::shard) struct Taking {
     channel: Leg,
@@ -37,17 +46,42 @@ pub(in crate::shard) struct Taking {
     is_watched: bool,
 }
 
+impl Taking {
+    /// Those that wait for a slot and buffers.
+    pub(super) fn sessions(&self) -> usize {
+        self.arrived.len()
+    }
+
+    /// True if some have no room yet, or the giver has not heard of them.
+    fn waits(&self) -> bool {
+        !self.arrived.is_empty() || self.answer.is_some()
+    }
+
+    /// Takes no more. What the giver has not heard of stays the giver's.
+    pub(super) fn stop(&mut self, io: &mut impl Io) {
+        self.over = self.over.or(Some(Progress::Broken));
+        if self.answer.take().is_some() {
+            let legs = self.arrived.drain(..).flat_map(Arrived::into_legs);
+            legs.for_each(|leg| io.let_go(leg));
+        }
+    }
+}
+
 impl<I: Io> Shard<I> {
     /// Sessions come through this channel.
     pub(in crate::shard) fn begin_to_take(&mut self, channel: Leg) {
-        self.taking.push(Some(Taking {
+        let taking = Taking {
             channel,
             arrived: VecDeque::new(),
             answer: None,
             taken: 0,
-            over: None,
+            over: self.stopping.then_some(Progress::Broken),
             is_watched: false,
-        }));
+        };
+        match self.taking.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(taking),
+            None => self.taking.push(Some(taking)),
+        }
     }
 
     /// There is news in a channel.
@@ -62,8 +96,7 @@ impl<I: Io> Shard<I> {
 
     /// When what has come is tried again.
     pub(in crate::shard) fn takes_again_at(&self) -> Option<weir_core::base::clock::Now> {
-        let waits = |it: &Taking| !it.arrived.is_empty() || it.answer.is_some();
-        let waits = self.taking.iter().flatten().any(waits);
+        let waits = self.taking.iter().flatten().any(Taking::waits);
         waits.then(|| self.now.plus_millis(AGAIN_MS))
     }
 
@@ -72,14 +105,15 @@ impl<I: Io> Shard<I> {
         for number in 0..self.taking.len() {
             let Some(mut taking) = self.taking[number].take() else { continue };
             self.take_from(&mut taking);
-            if let (Some(over), true) = (taking.over, taking.arrived.is_empty()) {
+            if let (Some(over), false) = (taking.over, taking.waits()) {
                 self.io.let_go(taking.channel);
                 let (shard, is_whole) = (self.setup.id, over == Progress::Whole);
                 let report = Report::Took { shard, sessions: taking.taken, is_whole };
                 self.pending_reports.push_back(report);
                 continue;
             }
-            if !std::mem::replace(&mut taking.is_watched, true) {
+            // What comes next waits until there is room for it, and would be told of at once.
+            if !taking.waits() && !std::mem::replace(&mut taking.is_watched, true) {
                 let channel = u32::try_from(number).expect("a shard takes from a few others");
                 let interest = Interest { readable: true, writable: false };
                 self.io.watch(Token::Channel { channel }, taking.channel, interest);
@@ -93,7 +127,22 @@ impl<I: Io> Shard<I> {
         if taking.arrived.is_empty() && taking.over.is_none() && is_heard {
             self.hear_giver(taking);
         }
-        while let Some(arrived) = taking.arrived.pop_front() {
+        // Until the giver has heard of them, they are the giver's.
+        if taking.answer.is_some() {
+            return;
+        }
+        let before = taking.taken;
+        self.install(taking);
+        if self.stopping && taking.taken > before {
+            self.table.stop();
+        }
+    }
+
+    /// Puts what has come into the table, as far as there are slots and buffers.
+    fn install(&mut self, taking: &mut Taking) {
+        while self.has_slot()
+            && let Some(arrived) = taking.arrived.pop_front()
+        {
             let id = match arrived {
                 Arrived::Client { handed, leg } => self.put_client(&handed, leg),
                 Arrived::Session { handed, legs, bytes } => {
@@ -132,6 +181,14 @@ impl<I: Io> Shard<I> {
         id
     }
 
+    /// True if there is a slot that is not kept for another one: for a client that is accepted, or
+    /// for a session that has left and may come back.
+    fn has_slot(&self) -> bool {
+        let given = self.giving.as_ref().map_or(0, Giving::sessions);
+        let given = u32::try_from(given).unwrap_or(u32::MAX);
+        self.table.len() + self.sockets.pending() + given < self.setup.sessions_max
+    }
+
     /// One batch.
     fn hear_giver(&mut self, taking: &mut Taking) {
         let (mut bytes, mut legs) = (std::mem::take(&mut self.scratch), Vec::new());
@@ -143,6 +200,7 @@ impl<I: Io> Shard<I> {
                 match split(sessions, clients, (&legs, &bytes)) {
                     Some(arrived) => {
                         taking.arrived = arrived;
+                        self.sockets.touch(); // accepts leave room for them
                         self.answer(taking, HandoverMessage::Taken { number });
                     }
                     None => {
@@ -160,8 +218,9 @@ impl<I: Io> Shard<I> {
 
     /// False if the giver has not heard it yet.
     fn answer(&mut self, taking: &mut Taking, answer: HandoverMessage) -> bool {
-        let is_heard = self.io.give(taking.channel, &encoded(&answer), &[])
-            != Err(weir_core::event::Errno::EAGAIN);
+        // A giver that is gone takes nothing back.
+        let said = self.io.give(taking.channel, &encoded(&answer), &[]);
+        let is_heard = !said.is_err_and(may_go_later);
         taking.answer = (!is_heard).then_some(answer);
         is_heard
     }
