@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_first_frame_has_these_bytes_for_ever() {
         let hello = Hello { protocol: PROTOCOL, program: "0.1".into() };
-        let golden = [15, 0, 0, 0, 11, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'0', b'.', b'1'];
+        let golden = [15, 0, 0, 0, 12, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'0', b'.', b'1'];
         assert_eq!(encode(&hello).unwrap(), golden);
         assert_eq!(decode::<Hello>(&golden[HEADER..]).unwrap(), hello);
     }

@@ -79,7 +79,7 @@ fn streams_of_all_kinds_outlive_one_weir_after_the_other() {
 }
 
 #[test]
-fn nobody_who_comes_is_refused_and_doors_and_state_go_on() {
+fn no_client_is_refused_and_doors_and_state_go_on() {
     let mut set = Plan::new(2, Script::Banner).start();
     let (mut idle, name) = set.session();
     set.weir.ctl(&["backend", "weight", "web/b1", "3"]).expect_code(0);

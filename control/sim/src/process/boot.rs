@@ -59,7 +59,7 @@ impl SimProcess {
         let mut wires = FleetState::new(self.rng.fork(), self.planted);
         wires.bind_errors = self.faults.bind_errors;
         wires.found = std::mem::take(&mut self.wires.borrow_mut().found);
-        self.names.forget();
+        self.names.forget_asked();
         self.agents.forget();
         *self.wires.borrow_mut() = wires;
         self.cells = self.shards();
@@ -88,6 +88,9 @@ impl SimProcess {
             Err(what) => return Err(what),
         };
         self.disk.accept();
+        if !daemon.is_heir {
+            self.names.forget_answers();
+        }
         self.street.note("starts (version)", [usize::try_from(daemon.version()).unwrap_or(0), 0]);
         self.daemon = Some(daemon);
         Ok(())

@@ -100,6 +100,10 @@ pub(super) struct Daemon {
     pub(super) killed: Vec<BackendId>,
     kept: KeptGroups,
     planted: Option<Planted>,
+    /// It has what the process before it knew.
+    pub(super) is_heir: bool,
+    /// Sessions that ended in the processes before it, as far as it was told.
+    pub(super) ended_before: u64,
 }
 
 /// A day of the wall clock, and how often somebody sets it, in virtual milliseconds.
@@ -195,6 +199,8 @@ impl Daemon {
             killed: Vec::new(),
             kept: KeptGroups::default(),
             planted,
+            is_heir,
+            ended_before: 0,
         };
         daemon.give(Input::Begin(bound), moment);
         kept::check_start(&daemon.control, &remembered)?;
@@ -202,8 +208,14 @@ impl Daemon {
         if let Some(handed) = handed.filter(|_| is_heir) {
             handed.check(&mut daemon, now)?;
         }
+        daemon.ended_before = daemon.ended();
         wires.borrow_mut().proposed.clear();
         Ok(daemon)
+    }
+
+    /// Sessions that are counted as ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.control.aggregate.ends().map(|(_, count)| count).sum()
     }
 
     /// Gives control an input, and does what follows from it.

@@ -33,7 +33,7 @@ pub(super) struct Names {
     zone: BTreeSet<SocketAddr>,
     /// Look-ups that were not answered yet.
     asked: Vec<Lookup>,
-    /// The last good answer to this process for each pool: those made like the first ask, too.
+    /// The last good answer that this process knows of for each pool: those made like the first ask, too.
     last: BTreeMap<PoolId, BTreeSet<SocketAddr>>,
 }
 
@@ -57,8 +57,12 @@ impl Names {
     }
 
     /// The process is another one: it has asked nothing.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget_asked(&mut self) {
         self.asked.clear();
+    }
+
+    /// The process does not know what the one before it was answered.
+    pub(super) fn forget_answers(&mut self) {
         self.last.clear();
     }
 

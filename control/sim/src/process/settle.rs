@@ -239,7 +239,7 @@ impl SimProcess {
             return Ok(());
         }
         let accepted: usize = self.cells.iter().map(|cell| cell.ledger.accepted()).sum();
-        let ended: u64 = aggregate.ends().map(|(_, count)| count).sum();
+        let ended = daemon.ended() - daemon.ended_before;
         let accepted = accepted as u64;
         // Who came late to a limit is reset if the listener closes before there is room.
         let late: u64 = self.cells.iter().map(|cell| cell.ledger.late()).sum();

@@ -371,8 +371,8 @@ impl Kernel {
         self.buffers.fill(bytes, offered)
     }
 
-    /// A message that comes at one end goes on through the other one, up to `left` messages; then who stands
-    /// there dies.
+    /// A message that comes at one end goes on through the other one, up to `left` messages; then
+    /// who stands there dies.
     pub fn make_relay(&mut self, from: usize, to: usize, left: usize) {
         self.channels.ends[to ^ 1].roomy = true;
         self.channels.relays.push(Relay { from, to, left });

@@ -288,6 +288,8 @@ state            open
 sessions         12
 sessions total   123k
 freebind         no
+v6only           yes
+interface        -
 max sessions     -
 rate             -
 allow            -

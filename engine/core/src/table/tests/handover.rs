@@ -3,7 +3,9 @@
 
 use core::net::SocketAddr;
 
-use weir_proto::handover::{HandedFlow, HandedLog, HandedNotes, HandedRoute, HandedSession};
+use weir_proto::handover::{
+    ClientStage, HandedFlow, HandedLog, HandedNotes, HandedRoute, HandedSession,
+};
 use weir_proto::session_log::SessionLogging;
 use weir_proto::spec::Percent;
 
@@ -335,12 +337,32 @@ fn one_that_ends_while_it_comes_to_rest_does_not_leave() {
 }
 
 #[test]
-fn a_session_that_connects_or_ends_cannot_leave() {
+fn one_that_connects_leaves_without_its_backend_once_its_connect_is_taken_back() {
     let mut play = TablePlay::new(1);
     let id = play.connecting();
-    assert!(!play.table.begin_to_leave(id, &mut play.out));
-    play.on(id, Side::Backend, Completion::Connected(Ok(())));
+    assert!(play.table.begin_to_leave(id, &mut play.out));
+    assert!(!play.table.is_at_rest(id), "its connect is under way");
     play.out.clear();
+    play.on(id, Side::Backend, Completion::Canceled);
+    play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECANCELED)));
+    assert!(play.table.is_at_rest(id));
+    let parts = play.table.take_apart(id, play.now);
+    let Some(Parts::Client(client, leg)) = parts else { panic!("{parts:?}") };
+    assert!(matches!(client.stage, ClientStage::Connecting { .. }), "{client:?}");
+    assert_eq!(play.ends(), [], "it has not ended");
+    assert!(play.table.view().backends().iter().all(|it| it.sessions == 0));
+    play.take();
+    let mut taker = TablePlay::new(1);
+    let id = taker.table.arrive_client(&client, leg, taker.now, &mut taker.out);
+    assert!(id.is_some());
+    let connects = |it: &Action| matches!(it, Action::Connect { .. });
+    assert_eq!(taker.take().iter().filter(|it| connects(it)).count(), 1);
+}
+
+#[test]
+fn one_that_ends_cannot_leave() {
+    let mut play = TablePlay::new(1);
+    let id = play.relaying();
     play.table.end(id, By::Operator, Why::Killed, play.now, &mut play.out);
     play.out.clear();
     assert!(!play.table.begin_to_leave(id, &mut play.out));
