@@ -28,7 +28,7 @@ impl Agent {
         let says = Arc::clone(&line);
         std::thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
-                let Some(text) = says.lock().expect("nobody panics with it").clone() else { break };
+                let Some(text) = says.lock().expect("no holder panics").clone() else { break };
                 let _ = stream.write_all(text.as_bytes());
                 let mut asked = [0; 64];
                 let count = stream.read(&mut asked).unwrap_or(0);
@@ -42,12 +42,12 @@ impl Agent {
     }
 
     fn says(&self, line: &str) {
-        *self.line.lock().expect("nobody panics with it") = Some(line.to_owned());
+        *self.line.lock().expect("no holder panics") = Some(line.to_owned());
     }
 
     /// It is gone with the next question, which gets no answer.
     fn leaves(&self) {
-        *self.line.lock().expect("nobody panics with it") = None;
+        *self.line.lock().expect("no holder panics") = None;
     }
 }
 

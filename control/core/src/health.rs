@@ -249,6 +249,9 @@ impl Health {
         group.add(&watched);
         if watched.health() != was {
             self.share_out(watched.pool_id);
+            if transition.is_none() {
+                self.restate(watched.pool_id); // unproven is no longer that, or again
+            }
         }
         let group = &self.groups[&watched.pool_id];
         let panics = group.is_in_panic() && !group.is_gone;

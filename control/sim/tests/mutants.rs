@@ -17,12 +17,15 @@ fn load() -> Vec<Mutation> {
 fn every_planted_bug_has_its_place() {
     let all = load();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut misplaced = Vec::new();
     for Mutation { name, file, .. } in &all {
         let text = std::fs::read_to_string(root.join(file));
         let text = text.unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
         let planted = mutants::plant(file, &text, &all).and_then(|it| mutants::wire(file, it));
-        planted.unwrap_or_else(|what| panic!("{what}"));
+        misplaced.extend(planted.err());
     }
+    misplaced.dedup();
+    assert!(misplaced.is_empty(), "{}", misplaced.join("\n"));
     for file in ["shared-proto/src/lib.rs", "control/sim/src/main.rs"] {
         assert!(mutants::is_wired(file), "{file}");
         let text = std::fs::read_to_string(root.join(file)).unwrap();

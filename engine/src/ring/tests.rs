@@ -61,7 +61,7 @@ fn the_arena_of_a_ring_that_was_left_in_use_stays_where_it_was() {
     let mut ring = Ring::new(setup).unwrap();
     assert_eq!(ring.salvage(), None);
     let first = ring.buffers.bytes(Chunk { buffer: BufferId(0), start: 0, end: 1 });
-    // SAFETY: the arena is at least that long, and nobody else uses it.
+    // SAFETY: the arena is at least that long, and nothing else uses it.
     unsafe { first.cast_mut().write(7) };
     drop(ring);
     // SAFETY: it is still mapped, or this test ends by SIGSEGV.

@@ -62,6 +62,7 @@ impl Control {
     fn tell_untold(&mut self, moment: Clocks) {
         let transitions = self.health.take_untold();
         self.on_transitions(&transitions, moment.wall_ms);
+        self.tell_moved(moment.wall_ms);
     }
 
     /// The log's words on the sessions of a backend of this pool that goes down.

@@ -33,7 +33,8 @@ pub(super) struct Names {
     zone: BTreeSet<SocketAddr>,
     /// Look-ups that were not answered yet.
     asked: Vec<Lookup>,
-    /// The last good answer that this process knows of for each pool: those made like the first ask, too.
+    /// The last good answer that this process knows of for each pool: those made like the first
+    /// ask, too.
     last: BTreeMap<PoolId, BTreeSet<SocketAddr>>,
 }
 

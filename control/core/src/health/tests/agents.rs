@@ -204,3 +204,31 @@ fn an_answer_to_the_question_before_counts_no_more() {
     assert_eq!(answer(&mut health, 1_200, "30%"), 1, "at once by the other");
     assert_eq!(health.agent(id).unwrap().mark.percent, Some(30));
 }
+
+#[test]
+fn shards_hear_of_an_unproven_backend_that_its_agent_calls_down() {
+    let mut world = HealthFixture::new(tcp(), &[([10, 0, 0, 1], 80).into()]);
+    world.change(|pool| pool.agent.port = Some(9));
+    let mut health = Health::new();
+    health.adopt(&world.snapshot, at(0));
+    world.change(|pool| {
+        let address = std::net::SocketAddr::from(([10, 0, 0, 2], 80));
+        pool.backend.insert("b2".parse().unwrap(), BackendSpec::new(address.into()));
+    });
+    health.adopt(&world.snapshot, at(1));
+    let id = world.id("b2");
+    assert_eq!(health.standing(id), BackendHealth::Unproven);
+    health.take_restated();
+    for (ms, line, standing) in
+        [(4_000, "down", BackendHealth::Down), (8_000, "up", BackendHealth::Unproven)]
+    {
+        for check in health.take_due(at(ms)).iter().filter(|check| check.is_agent) {
+            let line = if check.id == id { line } else { "up" };
+            let said = CheckOutcome::Said(Box::new(AgentAnswer::read(line.as_bytes())));
+            health.on_checked(check, said, at(ms), at(ms));
+        }
+        assert_eq!(health.standing(id), standing);
+        assert!(health.take_untold().iter().all(|it| it.id != id), "it was not up, and is not");
+        assert!(health.take_restated().contains(&id), "{line}");
+    }
+}
