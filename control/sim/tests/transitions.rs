@@ -21,7 +21,7 @@ use weir_core::event::{Completion, Errno, Leg, Side};
 use weir_core::health::Hysteresis;
 use weir_core::limits::{RETRY_WAIT_MS, Tuning};
 use weir_core::slot::ListenerSlot;
-use weir_core::table::{AcceptedClient, Setup as TableSetup, Table};
+use weir_core::table::{AcceptedClient, Parts, Setup as TableSetup, Table};
 use weir_proto::answer::Author;
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::order::{Credit, Limited, Report};
@@ -84,6 +84,7 @@ fn each_transition_occurs() {
     a_watchdog_fences_a_shard();
     a_backend_goes_to_maint_while_it_is_down();
     a_retry_whose_turn_has_come_finds_no_room();
+    clients_that_no_backend_has_go_to_another_shard();
     a_shard_is_built_again_between_two_versions();
     for seed in 0..SEEDS_MAX {
         run_seed(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
@@ -323,25 +324,13 @@ fn a_retry_whose_turn_has_come_finds_no_room() {
     let mut ids = IdSource::default();
     let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).expect("valid");
     let now = Now { nanos: 1_000_000_000 };
-    let mut table = Table::new(TableSetup {
-        shard: ShardId(0),
-        slots: 4,
-        tuning: Tuning::default(),
-        seed: 1,
-        now,
-        session_log: None,
-        hash_seed: (1, 2),
-    });
-    table.adopt(&first, now);
+    let mut table = table_of(&first, now);
     let limited = first.backends().find(|(_, it)| it.max_sessions.is_some()).expect("it is b");
     table.hear_credit(Credit { of: Limited::Backend(limited.1.id), given: 3, keep: None });
     let mut out = Actions::default();
     let mut sessions = Vec::new();
     for leg in 0..4 {
-        let listener = ListenerSlot::FIRST;
-        let client =
-            AcceptedClient { leg: Leg(leg), listener, key: 0, address: None, source: None };
-        let id = table.accept(client, now, &mut out).expect("there is a slot");
+        let id = table.accept(client(leg), now, &mut out).expect("there is a slot");
         table.opened(id, Ok(Leg(10 + leg)), now, &mut out);
         sessions.push(id);
     }
@@ -357,4 +346,51 @@ fn a_retry_whose_turn_has_come_finds_no_room() {
     let mut work = Tuning::default().timers;
     while table.on_time(later, &mut work, &mut out).is_some() {}
     assert!(table.session(sessions[3]).is_some_and(|session| session.is_in_queue));
+}
+
+/// A simulated shard gives only sessions that a backend has. One client is connected to none yet,
+/// the other one has not said by which name it asks.
+fn clients_that_no_backend_has_go_to_another_shard() {
+    for is_inspected in [false, true] {
+        let mut spec = spec("192.0.2.9:80".parse().expect("an address"));
+        if is_inspected {
+            let listener = spec.listener.values_mut().next().expect("it has one");
+            listener.route = vec!["sni=* pool=web".parse().expect("a route")];
+        }
+        let mut ids = IdSource::default();
+        let built = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids);
+        let now = Now { nanos: 1_000_000_000 };
+        let mut table = table_of(&built.expect("valid"), now);
+        let mut out = Actions::default();
+        let id = table.accept(client(0), now, &mut out).expect("there is a slot");
+        if !is_inspected {
+            table.opened(id, Ok(Leg(10)), now, &mut out);
+        }
+        assert!(table.begin_to_leave(id, &mut out));
+        if !is_inspected {
+            for taken_back in [Completion::Canceled, Completion::Connected(Err(Errno::ECANCELED))] {
+                table.on_completion(id, Side::Backend, taken_back, now, &mut out);
+            }
+        }
+        assert!(matches!(table.take_apart(id, now), Some(Parts::Client(..))));
+    }
+}
+
+fn table_of(snapshot: &Snapshot, now: Now) -> Table {
+    let mut table = Table::new(TableSetup {
+        shard: ShardId(0),
+        slots: 4,
+        tuning: Tuning::default(),
+        seed: 1,
+        now,
+        session_log: None,
+        hash_seed: (1, 2),
+    });
+    table.adopt(snapshot, now);
+    table
+}
+
+fn client(leg: i32) -> AcceptedClient {
+    let listener = ListenerSlot::FIRST;
+    AcceptedClient { leg: Leg(leg), listener, key: 0, address: None, source: None }
 }
