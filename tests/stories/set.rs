@@ -1,6 +1,7 @@
 //! Every key of every object is changed while it is in use: live sessions stay, new ones go by the
 //! new value, and the undo that weir prints gives the configuration of before.
 
+use std::net::Ipv6Addr;
 use std::process::Command;
 
 use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Setting};
@@ -54,9 +55,10 @@ fn words<S>(set: &Set, setting: &Setting<S>) -> Vec<Vec<String>> {
             vec![with(&[], &two.to_string()), with(&[], &both)]
         }
         ("v6only", _) => {
-            let port = free(own_ip()).port();
+            let port = free(Ipv6Addr::UNSPECIFIED.into()).port();
             vec![with(&[&format!("bind=[::]:{port},{}", set.weir.web)], "false")]
         }
+        ("interface", _) => vec![with(&[], "lo")],
         ("address", _) => vec![with(&[], &free(own_ip()).to_string())],
         (_, Form::Word { words, .. }) => words.iter().map(|word| with(&[], word)).collect(),
         (_, Form::Name { .. }) => vec![with(&[], "spare")],

@@ -49,6 +49,13 @@ impl Control {
         self.hand_over != HandOver::Absent
     }
 
+    /// True until each shard has told of the sessions that came from the process before this one: no
+    /// hand-over can begin.
+    #[must_use]
+    pub fn is_taking_over(&self) -> bool {
+        !self.is_handing_over() && self.aggregate.keeps_all()
+    }
+
     /// Refuses what would change something while weir hands over, for the requests that are no
     /// change, task or search: a drain, a reload.
     ///
@@ -61,7 +68,7 @@ impl Control {
     pub(super) fn begin_hand_over(&mut self, id: ChangeId) {
         let why = match self.phase {
             _ if self.is_handing_over() => Some("it hands over already"),
-            _ if self.aggregate.keeps_all() => {
+            _ if self.is_taking_over() => {
                 Some("it is still taking over from the process before it")
             }
             Phase::Serving | Phase::Draining { until: None } => None,

@@ -9,6 +9,10 @@ use crate::serve::Shared;
 use crate::upgrade::successor::Predecessor;
 use crate::upgrade::{FromSuccessor, GIVE_MAX, READY_MAX, ToSuccessor};
 
+/// How often figures are asked for until all are of after the last session. Two of each shard are
+/// needed.
+const FIGURES_MAX: u32 = 40;
+
 /// Waits for the last session, and says that all have come.
 pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, givers: u32) {
     let all = || (shared.control().handovers.taken().ended >= givers).then_some(());
@@ -28,6 +32,13 @@ pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, giv
     }
     tracing::info!("has taken {} sessions over", taken.sessions);
     shared.handle(Input::Inherit(rest.ok().map(Box::new)));
-    // Now that it has everything it may be upgraded itself.
+    // Only what has heard from each shard can be upgraded itself, which may follow at once. A shard
+    // that stands still does not keep the old process alive.
+    for _ in 0..FIGURES_MAX {
+        if !shared.control().is_taking_over() {
+            break;
+        }
+        shared.fresh_figures().await;
+    }
     predecessor.say(FromSuccessor::Done { sessions: taken.sessions }).await;
 }
