@@ -49,8 +49,8 @@ impl Control {
         self.hand_over != HandOver::Absent
     }
 
-    /// True until each shard has told of the sessions that came from the process before this one: no
-    /// hand-over can begin.
+    /// True until each shard has told of the sessions that came from the process before this one:
+    /// no hand-over can begin.
     #[must_use]
     pub fn is_taking_over(&self) -> bool {
         !self.is_handing_over() && self.aggregate.keeps_all()
