@@ -1,4 +1,5 @@
-//! weir before real servers under real load, while backends are drained, added, removed and killed.
+//! weir before real servers under real load, while backends are drained, added, removed and killed,
+//! and while weir itself is upgraded.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -37,6 +38,18 @@ fn stir(weir: &Weir, load: &mut Load, addresses: &[SocketAddr]) -> usize {
         weir.ok(&["backend", "ready", "web/b2"]);
         rounds += 1;
         // Room for the load between two rounds.
+        clock::park(std::time::Duration::from_millis(50));
+    }
+    rounds
+}
+
+/// Puts one weir in the place of the other, as long as the load runs. Gives how often.
+fn replace(weir: &mut Weir, load: &mut Load) -> usize {
+    let verbs = [&["upgrade"][..], &["shards", "3"], &["upgrade"], &["shards", "1"]];
+    let mut rounds = 0;
+    while load.runs() {
+        weir.upgrade(verbs[rounds % verbs.len()]);
+        rounds += 1;
         clock::park(std::time::Duration::from_millis(50));
     }
     rounds
@@ -159,4 +172,42 @@ fn postgres_under_pgbench_while_backends_come_and_go() {
         assert!(!ran.stderr.contains("error") && !ran.stderr.contains("abort"), "{ran}");
         assert!(rounds >= 3, "{rounds} rounds: {ran}");
     }
+}
+
+/// Connections that last, and a new one for each transaction, through one weir after the other.
+#[test]
+fn postgres_under_pgbench_while_weir_is_upgraded() {
+    let postgres = Server::postgres();
+    let mut weir = before(&postgres.addresses, "");
+    Ran::of(&mut pgbench(&weir, &["-i", "-s", "1", "-q"])).expect_code(0);
+    let seconds = SECONDS.to_string();
+    for extra in [&[][..], &["-C"]] {
+        let mut arguments = vec!["-n", "-c", "4", "-T", &seconds];
+        arguments.extend(extra);
+        let mut load = Load::start(&mut pgbench(&weir, &arguments));
+        let rounds = replace(&mut weir, &mut load);
+        let ran = load.end().expect_code(0);
+        assert!(ran.stdout.contains("number of failed transactions: 0"), "{ran}");
+        assert!(!ran.stderr.contains("error") && !ran.stderr.contains("abort"), "{ran}");
+        assert!(rounds >= 2, "{rounds} upgrades: {ran}");
+    }
+}
+
+#[test]
+fn redis_under_redis_benchmark_while_weir_is_upgraded() {
+    let redis = Server::redis();
+    let mut weir = before(&redis.addresses, "");
+    let mut rounds = 0;
+    for (requests, keep) in [("60000", "1"), ("4000", "0")] {
+        let mut command = Command::new("redis-benchmark");
+        command.args(["-h", &weir.web.ip().to_string(), "-p", &weir.web.port().to_string()]);
+        command.args(["-n", requests, "-c", "16", "-k", keep, "-t", "set,get", "--csv"]);
+        let mut load = Load::start(&mut command);
+        rounds += replace(&mut weir, &mut load);
+        let ran = load.end().expect_code(0);
+        assert!(ran.stdout.contains("\"SET\"") && ran.stdout.contains("\"GET\""), "{ran}");
+        let said = ran.stderr.to_lowercase();
+        assert!(!said.contains("error") && !said.contains("closed"), "{ran}");
+    }
+    assert!(rounds >= 2, "{rounds} upgrades");
 }
