@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_control_core::control::{Fleet, HandedOver, Input};
+use weir_control_core::control::{Fleet, HandedOver, Input, Legacy};
 use weir_proto::answer::{Answer, Author, EventKind, Said};
 use weir_proto::ids::ShardId;
 use weir_proto::order::{ListenerSocket, Order};
@@ -177,13 +177,10 @@ impl Shared {
             expect(channel, READY_MAX, |it| matches!(it, FromSuccessor::Ready)).await?;
         self.succession.doors_are_closed.set(true);
         self.ring();
-        let channel = tell(channel, ToSuccessor::Commit).await.map_err(failed)?;
-        let given = self.give(parts, gives).await?;
-        let done = |it: &FromSuccessor| matches!(it, FromSuccessor::Done { .. });
-        self.fresh_figures().await;
-        let remainder = self.control().legacy_remainder(&legacy).to_json();
-        let channel = tell(channel, ToSuccessor::Remainder(remainder)).await.map_err(failed)?;
-        expect(channel, READY_MAX, done).await?;
+        let given = match self.hand_over_sessions(parts, channel, gives, &legacy).await {
+            Ok(given) => given,
+            Err(why) => return Err(self.serve_again(why).await),
+        };
         let pid = self.succession.successor.take().map_or(0, |successor| successor.id());
         let _ = systemd::tell(&format!("MAINPID={pid}"));
         self.succession.is_done.set(true);
@@ -194,6 +191,24 @@ impl Shared {
         tracing::info!("{text}");
         self.handle(Input::Stop);
         Ok(Answer::Said(Said { text }))
+    }
+
+    /// From Commit on the doors, the sockets and the sessions are the next process's.
+    async fn hand_over_sessions(
+        &self,
+        parts: &HandoverParts,
+        channel: Channel,
+        gives: Vec<OwnedFd>,
+        legacy: &Legacy,
+    ) -> Result<HandedOver, Refusal> {
+        let channel = tell(channel, ToSuccessor::Commit).await.map_err(failed)?;
+        let given = self.give(parts, gives).await?;
+        let done = |it: &FromSuccessor| matches!(it, FromSuccessor::Done { .. });
+        self.fresh_figures().await;
+        let remainder = self.control().legacy_remainder(legacy).to_json();
+        let channel = tell(channel, ToSuccessor::Remainder(remainder)).await.map_err(failed)?;
+        expect(channel, READY_MAX, done).await?;
+        Ok(given)
     }
 
     /// The new process has made its rings.
@@ -281,13 +296,18 @@ impl Shared {
         }
         let given = self.control().handovers.given();
         if given.broken > before.broken {
-            return Err(self.serve_again(&given).await);
+            return Err(failed(format!(
+                "the new process has died: the sessions that it had taken are lost with it ({} of \
+                 whole shards), the others go on",
+                given.sessions
+            )));
         }
         Ok(HandedOver { sessions: given.sessions - before.sessions, ..given })
     }
 
-    /// The new process has died with some of the sessions: those that it had not taken go on here.
-    async fn serve_again(&self, given: &HandedOver) -> Refusal {
+    /// The new process has died after Commit, with some of the sessions or all: those that it had
+    /// not taken go on here, and new ones are accepted.
+    async fn serve_again(&self, refused: Refusal) -> Refusal {
         // The shards have given their sockets away: they get new ones as after a drain.
         self.handle(Input::HandOverFailed);
         self.handle(Input::Drain { until: None });
@@ -296,11 +316,7 @@ impl Shared {
         }
         self.succession.doors_are_closed.set(false);
         self.ring();
-        failed(format!(
-            "the new process has died: the sessions that it had taken are lost with it ({} of \
-             whole shards), the others go on",
-            given.sessions
-        ))
+        refused
     }
 
     /// Orders something of a shard, as soon as its mailbox has room.
