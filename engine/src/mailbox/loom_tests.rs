@@ -199,7 +199,7 @@ fn what_waits_was_rung_for() {
 fn a_bell_that_is_rung_too_early_is_found() {
     assert!(!leaves_nothing_unrung(|handle| {
         handle.bell.ring();
-        let letter = Letter { incarnation: 0, order: order(1), handed: None };
+        let letter = Letter { incarnation: 0, order: order(1), beside: None };
         handle.orders.try_send(letter).expect("there is room");
     }));
 }
